@@ -1,0 +1,37 @@
+# Thin names for commands that also stand in README.md.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test test-slow lint bench bench-learning
+
+install: $(STAMP)
+
+# The constraints keep torch at its CPU build: unpinned, it brings gigabytes of CUDA packages.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/roborl demo
+
+test: lint
+	$(BIN)/pytest
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python tests/bench/stepping.py
+	$(BIN)/python tests/bench/train_speed.py
+	$(BIN)/python tests/bench/table.py
+
+bench-learning: $(STAMP)
+	$(BIN)/python tests/bench/learning.py

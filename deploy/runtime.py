@@ -1,0 +1,121 @@
+"""Run an exported policy: numpy and onnxruntime alone, no learner, no simulator.
+
+::
+
+    policy = Policy.load("policy.onnx")
+    action = policy.act(obs)  # (n,) -> (m,), in the units that policy.manifest declares
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from roborl.deploy.manifest import Manifest
+from roborl.deploy.seal import check_seal
+from roborl.errors import CorruptFile, NonFinite, UsageError
+
+MANIFEST_KEY = "roborl_manifest"
+GOLDEN_KEY = "roborl_golden"
+
+
+class Policy:
+    """A policy from a bundle; made by ``Policy.load``.
+
+    What it cannot vouch for it refuses: an altered file, an observation of another shape, NaN, infinity. It never
+    fills in zeros.
+    """
+
+    manifest: Manifest
+    """What the numbers mean."""
+    digest: str
+    """The bundle's hash, which identifies this policy."""
+    metadata: dict[str, str]
+    """All of the file's metadata."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, digest: str) -> None:
+        """Take a session over a file whose seal has been checked; use ``load``."""
+        self.digest = digest
+        self.metadata = dict(session.get_modelmeta().custom_metadata_map)
+        self.manifest = Manifest.from_json(self.metadata.get(MANIFEST_KEY, ""))
+        self._session = session
+        self._shape = (self.manifest.observation_width,)
+        layout = [(v.name, v.type, v.shape) for v in (*session.get_inputs(), *session.get_outputs())]
+        declared = [
+            ("obs", "tensor(float)", [1, *self._shape]),
+            ("actions", "tensor(float)", [1, len(self.manifest.actions)]),
+        ]
+        if layout != declared:
+            raise CorruptFile(f"the network must be {declared} as its manifest says, got {layout}")
+        session.run(["actions"], {"obs": np.zeros((1, *self._shape), np.float32)})  # the first run allocates
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Policy:
+        """Read a bundle, check its seal and its manifest, and warm it up.
+
+        Raises:
+            UsageError: the file cannot be read.
+            CorruptFile: it is no bundle, truncated, altered, or of a schema that this version does not read.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise UsageError(f"cannot read the bundle {path}: {error.strerror or error}") from error
+        return cls.from_bytes(data, path)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: str | os.PathLike[str] = "policy.onnx") -> Policy:
+        """Do what ``load`` does with a file's bytes; messages call it ``path``."""
+        digest = check_seal(data, path)
+        options = onnxruntime.SessionOptions()
+        # A policy is small: one thread is fastest, and leaves the robot's other cores alone.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has no common base for what it raises
+            reason = " ".join(str(error).split())
+            raise CorruptFile(f"onnxruntime {onnxruntime.__version__} refuses {path}: {reason}") from error
+        try:
+            return cls(session, digest)
+        except CorruptFile as error:
+            raise CorruptFile(f"{path}: {error}") from error
+
+    def act(self, obs: Any) -> np.ndarray:
+        """Return the action for one observation.
+
+        Args:
+            obs: (n,) numbers in the layout of ``manifest.observations``, unnormalised.
+
+        Returns:
+            (m,) float32, in the units and within the bounds of ``manifest.actions``; the caller's own array.
+
+        Raises:
+            UsageError: another shape, or not real numbers.
+            NonFinite: NaN or infinity (in float32) in the observation, named; or in the action.
+        """
+        x = np.asarray(obs)
+        if x.shape != self._shape or x.dtype.kind not in "fiu":
+            raise UsageError(
+                f"an observation must be real numbers of shape {self._shape}, got {x.dtype} of shape {x.shape}"
+            )
+        if x.dtype != np.float32:
+            with np.errstate(
+                over="ignore"
+            ):  # what float32 cannot hold becomes infinite, and is refused below
+                x = x.astype(np.float32)
+        self._check_finite(x, "observation", self.manifest.observation_labels)
+        outputs: Any = self._session.run(["actions"], {"obs": x[None]})
+        action = outputs[0][0]
+        self._check_finite(action, "action", self.manifest.action_names)
+        return action
+
+    def _check_finite(self, x: np.ndarray, what: str, labels: tuple[str, ...]) -> None:
+        finite = np.isfinite(x)
+        if not finite.all():
+            bad = [f"{labels[i]} = {x[i]}" for i in np.flatnonzero(~finite)]
+            more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
+            raise NonFinite(f"the {what} must be finite, got {', '.join(bad[:4])}{more}")

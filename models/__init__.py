@@ -1,0 +1,81 @@
+"""The robots: one MJCF each, every number with its source; and a loader of these, Gymnasium's, and a user's own."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roborl.errors import CorruptFile, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    import mujoco
+
+_FOLDER = Path(__file__).parent
+_GYMNASIUM = "gymnasium/"
+
+
+def names() -> list[str]:
+    """Return the names of our own robots."""
+    return sorted(path.stem for path in _FOLDER.glob("*.xml"))
+
+
+def path_of(robot: str) -> Path:
+    """Return the MJCF's path of a robot.
+
+    Args:
+        robot: one of `names`, "gymnasium/NAME" for a model that Gymnasium installs, or the path of an MJCF (.xml).
+
+    Raises:
+        UnknownName: if there is no such robot.
+        UsageError: if a path leads to no file.
+    """
+    if robot.startswith(_GYMNASIUM):
+        assets = _gymnasium_assets()
+        name = robot.removeprefix(_GYMNASIUM)
+        if not (assets / f"{name}.xml").is_file():
+            raise UnknownName("robot", robot, [_GYMNASIUM + p.stem for p in assets.glob("*.xml")])
+        return assets / f"{name}.xml"
+    if robot.endswith(".xml"):
+        if not Path(robot).is_file():
+            raise UsageError(f"there is no MJCF at {robot!r}")
+        return Path(robot)
+    if robot not in names():
+        raise UnknownName("robot", robot, names())
+    return _FOLDER / f"{robot}.xml"
+
+
+def load(robot: str) -> mujoco.MjSpec:
+    """Return a robot's model, ready to be edited and compiled.
+
+    Args:
+        robot: as for `path_of`.
+
+    Raises:
+        UnknownName: if there is no such robot.
+        CorruptFile: if its file cannot be read as MJCF.
+    """
+    import mujoco
+
+    path = path_of(robot)
+    try:
+        return mujoco.MjSpec.from_file(str(path))
+    except ValueError as error:
+        raise CorruptFile(f"{path} is not a valid MJCF: {error}") from error
+
+
+def compile_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """Compile a model; what MuJoCo says of deprecated attributes of files that are not ours is left out."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="compiler attribute .* is deprecated", category=UserWarning)
+        return spec.compile()
+
+
+@functools.cache
+def _gymnasium_assets() -> Path:
+    found = importlib.util.find_spec("gymnasium")
+    if found is None or found.origin is None:
+        raise UsageError("robots named gymnasium/... need the package gymnasium[mujoco]")
+    return Path(found.origin).parent / "envs" / "mujoco" / "assets"

@@ -1,0 +1,1 @@
+"""What happened, kept for learning: the replay buffer."""

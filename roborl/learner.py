@@ -1,0 +1,159 @@
+"""The contract of a learner: what a training loop, a checkpoint and an export may ask of any algorithm.
+
+A learner is a configuration and a handful of pure functions; everything it learns lies in one tree of tensors, its state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from roborl.errors import ConfigError
+from roborl.nn.graph import PolicyGraph
+from roborl.nn.tree import Tree
+
+Obs = dict[str, Tensor]
+"""Observation groups: name to (N, width). Always "policy"; "critic" (privileged) where the task declares it."""
+
+Metrics = dict[str, Tensor]
+"""Name to 0-d tensor."""
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What a task shows and takes, in numbers."""
+
+    obs: Mapping[str, int]
+    """Observation group to width; "policy" is always there."""
+    action: int
+    """Width of the action; learners act in [-1, 1] in each."""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to see and something to do."""
+        if "policy" not in self.obs:
+            raise ConfigError(f"a learner needs the observation group 'policy', got {sorted(self.obs)}")
+        for name, width in self.obs.items():
+            if width < 1:
+                raise ConfigError(f"observation group {name!r} must have a width of at least 1, got {width}")
+        if self.action < 1:
+            raise ConfigError(f"the action must have a width of at least 1, got {self.action}")
+
+    @property
+    def critic_group(self) -> str:
+        """The observation group that critics read: "critic" where the task declares it, else "policy"."""
+        return "critic" if "critic" in self.obs else "policy"
+
+
+class Transitions(NamedTuple):
+    """A batch of B steps of experience."""
+
+    obs: Obs
+    """Group to (B, width): what was seen."""
+    action: Tensor
+    """(B, A), in [-1, 1]."""
+    reward: Tensor
+    """(B,)."""
+    next_obs: Obs
+    """Group to (B, width): what followed, at an episode's end its final observation."""
+    terminated: Tensor
+    """(B,), 1 where the task ended there and nothing follows; 0 elsewhere, at a time limit too."""
+
+
+class Learner(ABC):
+    """A way to learn a policy; subclasses are final.
+
+    Args:
+        spaces: the widths of observations and actions.
+        config: an instance of the subclass's ``Config``.
+    """
+
+    name: ClassVar[str]
+    """The learner's name on the command line."""
+    Config: ClassVar[type]
+    """The frozen dataclass of its settings."""
+
+    def __init__(self, spaces: Spaces, config: Any) -> None:
+        self.spaces, self.config = spaces, config
+
+    @abstractmethod
+    def init(
+        self, generator: torch.Generator, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Tree:
+        """Draw the first state.
+
+        Args:
+            generator: the source of randomness, on the CPU, so that a seed means the same on every device.
+            dtype: of the parameters.
+            device: where the state shall lie.
+
+        Returns:
+            A NamedTuple tree of tensors: parameters, optimiser moments, normalisers, counts.
+        """
+
+    @abstractmethod
+    def act(
+        self, state: Tree, obs: Obs, memory: Tree, noise: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor], Tree]:
+        """Choose actions; pure.
+
+        Args:
+            state: the learner's state.
+            obs: group to (N, width); only "policy" is read.
+            memory: of a recurrent policy, as the last call returned it; None at first and for all others.
+            noise: of shape ``act_noise_shape(N)``, standard normal; None for the deterministic action.
+
+        Returns:
+            Actions (N, A) in [-1, 1]; extras that the learner's own data needs, name to (N, ...); the next memory.
+        """
+
+    @abstractmethod
+    def act_noise_shape(self, n: int) -> tuple[int, ...]:
+        """Return the shape of the noise that `act` wants for n observations."""
+
+    @abstractmethod
+    def observe(self, state: Tree, obs: Obs) -> Tree:
+        """Return the state with its observation normalisers updated by N new observations; pure.
+
+        Args:
+            state: the learner's state.
+            obs: group to (N, width), rows of live steps alone.
+        """
+
+    @property
+    @abstractmethod
+    def observes(self) -> bool:
+        """Whether `observe` does anything: where not, a loop need not call it."""
+
+    @abstractmethod
+    def update(self, state: Tree, batch: Any, noise: Tensor) -> tuple[Tree, Metrics]:
+        """Take one whole step of learning; pure, without data-dependent control, so that it compiles as one graph.
+
+        Args:
+            state: the learner's state.
+            batch: what to learn from (`Transitions` for an off-policy learner).
+            noise: of shape ``update_noise_shape()``, standard normal.
+
+        Returns:
+            The next state and what there is to report.
+        """
+
+    @abstractmethod
+    def update_noise_shape(self) -> tuple[int, ...]:
+        """Return the shape of the noise that `update` wants."""
+
+    @abstractmethod
+    def policy_graph(self, state: Tree) -> PolicyGraph:
+        """Return the deterministic policy as plain operations: input "obs" (policy group, raw), output "actions"."""
+
+
+class OffPolicyLearner(Learner):
+    """A learner from replayed experience: its batch is `Transitions` in any order.
+
+    Its configuration has ``batch_size``, ``buffer_size``, ``learning_starts`` (steps of random actions before the first
+    update) and ``updates_per_step`` (updates for each environment step, however many environments there are).
+    """

@@ -1,0 +1,1 @@
+"""Networks, distributions, normalisers and optimiser steps: pure functions on trees of tensors."""

@@ -1,0 +1,70 @@
+"""Adam and the moving average of target networks, as pure functions on trees of tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from roborl.nn.tree import Tree, flatten, tree_map
+
+
+class AdamState(NamedTuple):
+    """What Adam remembers between steps."""
+
+    m: Tree
+    """Moving average of the gradients; a tree like the parameters."""
+    v: Tree
+    """Moving average of their squares; a tree like the parameters."""
+    count: Tensor
+    """(), steps taken. A float: in float32 it stops at 2^24, where the bias corrections have long been 1."""
+
+
+def init_adam(params: Tree) -> AdamState:
+    """Return Adam's state before the first step, on the device and in the dtype of the parameters."""
+    leaf = next(iter(flatten(params).values()))
+    zeros = tree_map(torch.zeros_like, params)
+    return AdamState(zeros, tree_map(torch.zeros_like, params), leaf.new_zeros(()))
+
+
+def adam(
+    params: Tree,
+    grads: Tree,
+    state: AdamState,
+    lr: Tensor | float,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+) -> tuple[Tree, AdamState]:
+    """Take one step of Adam (Kingma and Ba 2015, algorithm 1; the same numbers as torch.optim.Adam).
+
+    ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``,
+    ``p = p - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)``.
+
+    Args:
+        params: tree of parameters.
+        grads: tree of gradients, like ``params``.
+        state: what the last step left.
+        lr: step size.
+        b1: decay of the first moment.
+        b2: decay of the second moment.
+        eps: keeps the quotient finite.
+
+    Returns:
+        The new parameters and the new state; nothing given is changed.
+    """
+    count = state.count + 1
+    # 1 - b^t as -expm1(t log b): 1 - 0.999^t in float32 would lose four digits in the first steps.
+    step_size = lr / -torch.expm1(count * math.log(b1))
+    v_scale = torch.sqrt(-torch.expm1(count * math.log(b2)))
+    m = tree_map(lambda m, g: m + (1 - b1) * (g - m), state.m, grads)
+    v = tree_map(lambda v, g: b2 * v + (1 - b2) * (g * g), state.v, grads)
+    stepped = tree_map(lambda p, m, v: p - step_size * m / (torch.sqrt(v) / v_scale + eps), params, m, v)
+    return stepped, AdamState(m, v, count)
+
+
+def polyak(target: Tree, online: Tree, tau: float) -> Tree:
+    """Move a tree towards another: ``target + tau (online - target)``, leaf by leaf."""
+    return tree_map(lambda t, o: t + tau * (o - t), target, online)

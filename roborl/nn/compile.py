@@ -1,0 +1,66 @@
+"""Compile a pure function of trees of tensors whole, where the machine can."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import sysconfig
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compile_pure(function: Callable[P, R], enabled: bool = True, device: torch.device | str = "cpu") -> Callable[P, R]:
+    """Return a function that does the same, compiled as one graph at its first call.
+
+    Shapes are taken as static: a call with other shapes compiles once more, and what a shape's code is does not depend
+    on the shapes seen before, so that a resumed run computes the same bits.
+
+    Args:
+        function: pure, of trees of tensors; its gradients come from torch.func, not from autograd's tape.
+        enabled: False returns the function as it is (under no_grad).
+        device: where the tensors live. On the CPU the calls between the kernels are compiled too (cpp_wrapper),
+            which for small networks is a fifth of the time.
+
+    Returns:
+        The same function, run without autograd's tape. Where the machine lacks what compiling needs, the uncompiled one,
+        with a warning that says what is missing.
+    """
+    problem = compiler_problem() if enabled else None
+    if problem is not None:
+        _warn_once(f"{problem}: running uncompiled, which is slower")
+    run = function
+    if enabled and problem is None:
+        options = {"cpp_wrapper": True} if torch.device(device).type == "cpu" else {}
+        run = torch.compile(function, fullgraph=True, dynamic=False, options=options)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.no_grad():
+            return run(*args, **kwargs)
+
+    return call
+
+
+@functools.cache
+def compiler_problem() -> str | None:
+    """Return what this machine lacks for compiling ("no C++ compiler ..."), or None where it lacks nothing."""
+    given = os.environ.get("CXX")
+    if not any(shutil.which(name) for name in ([given] if given else ["g++", "clang++"])):
+        return f"no C++ compiler ({given or 'g++ or clang++'}) on the path"
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    if not headers.is_file():
+        return f"no Python headers ({headers}; Debian's package is python3-dev)"
+    return None
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)

@@ -1,0 +1,45 @@
+"""The tanh-squashed Gaussian of bounded stochastic policies, from noise drawn outside."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+def tanh_gaussian_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+    """Return the sample ``tanh(mean + exp(log_std) noise)``, in [-1, 1], for acting (no log-probability).
+
+    Args:
+        mean: (N, A), before the squashing.
+        log_std: (N, A).
+        noise: (N, A), standard normal.
+
+    Returns:
+        (N, A).
+    """
+    return torch.tanh(torch.addcmul(mean, log_std.exp(), noise))
+
+
+def sample_tanh_gaussian(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample a bounded action and the logarithm of its density.
+
+    With ``u = mean + std noise`` and ``a = tanh(u)``, ``log p(a) = sum log N(u; mean, std) - log(1 - tanh(u)^2)``
+    (Haarnoja et al. 2018a, appendix C, eq. 21). The last term is computed as ``2 (log 2 - u - softplus(-2u))``,
+    which is the same and does not overflow or lose its digits where tanh saturates.
+
+    Args:
+        mean: (N, A), before the squashing.
+        log_std: (N, A).
+        noise: (N, A), standard normal.
+
+    Returns:
+        Actions (N, A) in [-1, 1] and log-probabilities (N,) [nat], both differentiable in mean and log_std.
+    """
+    assert mean.shape == log_std.shape == noise.shape, (mean.shape, log_std.shape, noise.shape)
+    u = mean + log_std.exp() * noise
+    gaussian = -0.5 * noise * noise - log_std - 0.5 * math.log(2 * math.pi)  # (u - mean) / std is the noise
+    log_det = 2 * (math.log(2) - u - softplus(-2 * u))
+    return torch.tanh(u), (gaussian - log_det).sum(-1)

@@ -1,0 +1,126 @@
+"""Multilayer perceptrons, one or an ensemble in one tree, as pure functions of their parameters.
+
+A network is a list of layers ``{"w": (in, out), "b": (out,)}``; an ensemble of E members carries a leading axis,
+``{"w": (E, in, out), "b": (E, 1, out)}``, so that each layer of all members is one tensor (and one Adam step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from roborl.errors import UnknownName
+
+Layers = list[dict[str, Tensor]]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "elu": torch.nn.functional.elu,
+}
+PRECISIONS = ("float32", "bfloat16")
+
+
+def init_mlp(
+    generator: torch.Generator, sizes: Sequence[int], dtype: torch.dtype = torch.float32
+) -> Layers:
+    """Draw the parameters of one network: uniform in +-1/sqrt(fan_in), torch.nn.Linear's default.
+
+    Args:
+        generator: the source of randomness (its device is where the parameters are made).
+        sizes: widths (in, hidden..., out).
+        dtype: of the parameters.
+
+    Returns:
+        ``len(sizes) - 1`` layers.
+    """
+    return [{"w": layer["w"][0], "b": layer["b"][0, 0]} for layer in init_ensemble(generator, 1, sizes, dtype)]
+
+
+def init_ensemble(
+    generator: torch.Generator, members: int, sizes: Sequence[int], dtype: torch.dtype = torch.float32
+) -> Layers:
+    """Draw the parameters of E independent networks, as `init_mlp` does for one.
+
+    Args:
+        generator: the source of randomness.
+        members: E, the number of networks.
+        sizes: widths (in, hidden..., out).
+        dtype: of the parameters.
+
+    Returns:
+        ``len(sizes) - 1`` layers with a leading axis of E.
+    """
+
+    def uniform(bound: float, *shape: int) -> Tensor:
+        draw = torch.rand(shape, generator=generator, dtype=dtype, device=generator.device)
+        return bound * (2 * draw - 1)
+
+    return [
+        {"w": uniform(fan_in**-0.5, members, fan_in, out), "b": uniform(fan_in**-0.5, members, 1, out)}
+        for fan_in, out in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
+
+
+def linear(x: Tensor, w: Tensor, b: Tensor, precision: str = "float32") -> Tensor:
+    """Return ``x @ w + b``.
+
+    Args:
+        x: (N, in), or (E, N, in) with an ensemble.
+        w: (in, out), or (E, in, out).
+        b: (out,), or (E, 1, out).
+        precision: "float32": the product in the operands' own dtype. "bfloat16": the two operands of the product
+            are rounded to bfloat16 (it accumulates in float32 inside); weights, bias and gradients keep theirs.
+
+    Returns:
+        (N, out), or (E, N, out), in the dtype of ``x``.
+    """
+    if precision == "bfloat16":
+        return (x.bfloat16() @ w.bfloat16()).to(x.dtype) + b
+    return torch.addmm(b, x, w) if w.dim() == 2 else torch.baddbmm(b, x, w)
+
+
+def mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "float32") -> Tensor:
+    """Evaluate a network: the activation between layers, none after the last.
+
+    Args:
+        params: layers, as `init_mlp` makes them.
+        x: (N, in).
+        activation: one of ACTIVATIONS.
+        precision: see `linear`.
+
+    Returns:
+        (N, out).
+
+    Raises:
+        UnknownName: there is no such activation.
+    """
+    return _through(params, x, activation, precision)
+
+
+def ensemble_mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "float32") -> Tensor:
+    """Evaluate every member of an ensemble on the same input.
+
+    Args:
+        params: layers, as `init_ensemble` makes them.
+        x: (N, in), the same for all members.
+        activation: one of ACTIVATIONS.
+        precision: see `linear`.
+
+    Returns:
+        (E, N, out).
+    """
+    members = params[0]["w"].shape[0]
+    return _through(params, x.expand(members, *x.shape), activation, precision)
+
+
+def _through(params: Layers, x: Tensor, activation: str, precision: str) -> Tensor:
+    if activation not in ACTIVATIONS:
+        raise UnknownName("activation", activation, ACTIVATIONS)
+    function = ACTIVATIONS[activation]
+    *hidden, last = params
+    for layer in hidden:
+        x = function(linear(x, layer["w"], layer["b"], precision))
+    return linear(x, last["w"], last["b"], precision)

@@ -1,0 +1,76 @@
+"""Running mean and variance of observations, as a pure function of what has been seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class NormalizerState(NamedTuple):
+    """Statistics of all the rows seen so far."""
+
+    mean: Tensor
+    """(width,), 0 before the first row."""
+    var: Tensor
+    """(width,), the population's (divided by the count), 1 before the first row."""
+    count: Tensor
+    """(), float64: rows seen (float32 would stop counting at 2^24 rows)."""
+
+
+#: The smallest variance that is divided by: a constant observation stays 0 and does not explode.
+MIN_VARIANCE = 1e-8
+
+
+def init_normalizer(
+    width: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> NormalizerState:
+    """Return the statistics of no rows at all: with them `normalize` is the identity up to the clip."""
+    return NormalizerState(
+        mean=torch.zeros(width, dtype=dtype, device=device),
+        var=torch.ones(width, dtype=dtype, device=device),
+        count=torch.zeros((), dtype=torch.float64, device=device),
+    )
+
+
+def update_normalizer(state: NormalizerState, x: Tensor) -> NormalizerState:
+    """Merge the statistics of N new rows into those of all rows before.
+
+    The parallel update of Chan, Golub and LeVeque (1979), eq. 2.1: with the means and the sums of squared
+    deviations M of two sets, ``delta = mean_b - mean_a``, ``M = M_a + M_b + delta^2 n_a n_b / n``.
+
+    Args:
+        state: statistics of the rows before.
+        x: (N, width), new rows, N >= 1.
+
+    Returns:
+        The statistics of all rows.
+    """
+    assert x.dim() == 2 and x.shape[1:] == state.mean.shape, (x.shape, state.mean.shape)
+    total = state.count + x.shape[0]
+    new_share = (x.shape[0] / total).to(x.dtype)
+    mean, var = x.mean(0), x.var(0, correction=0)
+    delta = mean - state.mean
+    # In shares n_b / n in place of counts: no large sums of squares to lose digits in.
+    merged = (1 - new_share) * state.var + new_share * var + new_share * (1 - new_share) * delta * delta
+    return NormalizerState(state.mean + new_share * delta, merged, total)
+
+
+def normalize(state: NormalizerState, x: Tensor, clip: float = 10.0) -> Tensor:
+    """Return ``(x - mean) / sqrt(var)``, clipped.
+
+    Args:
+        state: statistics; they are not changed.
+        x: (..., width).
+        clip: the result lies in [-clip, clip]; ``inf`` for no limit.
+
+    Returns:
+        (..., width), dimensionless.
+    """
+    return ((x - state.mean) * inverse_std(state)).clamp(-clip, clip)
+
+
+def inverse_std(state: NormalizerState) -> Tensor:
+    """Return ``1 / sqrt(max(var, MIN_VARIANCE))`` (width,): exactly 1 where the variance is 1."""
+    return state.var.clamp_min(MIN_VARIANCE).rsqrt()

@@ -1,0 +1,1 @@
+"""Runs: building by name, the training loop, evaluation, checkpoints, logging and seeding."""

@@ -1,0 +1,338 @@
+"""Sim: a Task on `mujoco.batch.Batch`: N simulations, their fields, and their whole saved state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from roborl import models
+from roborl.errors import ConfigError, NonFinite, check_range
+from roborl.task.contract import Task
+from roborl.task.draw import Draw
+from roborl.task.fields import Fields
+from roborl.task.observer import Observer
+from roborl.task.terms import LAST_ACTION
+
+STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat")
+"""The state fields a task may read; all of the state is saved."""
+
+ACTION_QUEUE = "action/queue"
+ACTION_DELAY = "action/delay"
+
+_UNSTABLE = [
+    int(mujoco.mjtWarning.mjWARN_BADQPOS),
+    int(mujoco.mjtWarning.mjWARN_BADQVEL),
+    int(mujoco.mjtWarning.mjWARN_BADQACC),
+]
+
+
+class SimState(NamedTuple):
+    """Everything that a simulation's future depends on, one row a simulation.
+
+    Attributes:
+        physics: (N, nstate) MuJoCo's integration state, warm start included.
+        memory: (N, nmemory) the task's memory, observation records and action queue.
+        params: (N, nparams) the drawn parameters.
+        counters: (N, 3) uint64: seed, episode, step.
+    """
+
+    physics: np.ndarray
+    memory: np.ndarray
+    params: np.ndarray
+    counters: np.ndarray
+
+
+class StepResult(NamedTuple):
+    """What a step gives.
+
+    Attributes:
+        reward: (N,) sum of the terms.
+        terms: name -> (N,).
+        terminated: (N,) bool.
+        success: (N,) bool, or None where the task has no such notion.
+    """
+
+    reward: np.ndarray
+    terms: dict[str, np.ndarray]
+    terminated: np.ndarray
+    success: np.ndarray | None
+
+
+def compile_task(task: Task) -> mujoco.MjModel:
+    """Return a task's compiled model.
+
+    Raises:
+        ConfigError: if the control period is no whole multiple of the model's time step, or there are no actuators.
+    """
+    spec = models.load(task.robot)
+    task.edit(spec)
+    model = models.compile_spec(spec)
+    substeps = task.control_dt / model.opt.timestep
+    if abs(substeps - round(substeps)) > 1e-6 or round(substeps) < 1:
+        raise ConfigError(
+            f"control_dt of {type(task).__name__} must be a whole multiple of the model's time step "
+            f"{model.opt.timestep:g} s, got {task.control_dt:g} s"
+        )
+    if model.nu == 0:
+        raise ConfigError(f"the model of {type(task).__name__} ({task.robot}) has no actuators")
+    return model
+
+
+class Sim:
+    """N simulations of a task.
+
+    Args:
+        task: the task.
+        num_sims: N.
+        num_threads: threads that step them; 0: one for each processor.
+        seeds: (N,) each simulation's seed; default 0, 1, ..., N - 1.
+        model: the task's compiled model, where it has been compiled before.
+
+    Attributes:
+        fields: the live fields; arrays change with each step.
+        diverged: (N,) bool, true where MuJoCo found the last step unstable (and reset the state in silence).
+        action_low, action_high: (na,) bounds of the action.
+        action_names: the action's entries.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        num_sims: int = 1,
+        *,
+        num_threads: int = 0,
+        seeds: np.ndarray | None = None,
+        model: mujoco.MjModel | None = None,
+    ) -> None:
+        check_range("num_sims", num_sims, 1)
+        check_range("num_threads", num_threads, 0)
+        self.task = task
+        self.model = compile_task(task) if model is None else model
+        self.num_sims = num_sims
+        self.substeps = round(task.control_dt / self.model.opt.timestep)
+        current = task.derived == "current" and bool(task.reads)
+        self.batch = Batch(self.model, num_sims, min(num_threads, num_sims), persistent=current)
+        self._stage = int(mujoco.mjtStage.mjSTAGE_VEL if current else mujoco.mjtStage.mjSTAGE_NONE)
+
+        self._bind_action()
+        self.observer = Observer(task, self.model, len(self.action_names))
+        self._bind_params()
+        widths = dict(task.memory) | self.observer.memory
+        if task.action.longest_delay > 0:
+            widths |= {ACTION_QUEUE: len(self.action_names) * task.action.longest_delay, ACTION_DELAY: 1}
+        self._memory = np.zeros((num_sims, sum(widths.values())))
+        self._counters = np.zeros((num_sims, 3), np.uint64)
+        self._counters[:, 0] = np.arange(num_sims) if seeds is None else seeds
+
+        self._before_physics = np.empty_like(self.batch.state)
+        self._before_memory = np.empty_like(self._memory)
+        derived = {name: self.batch.bind(name) for name in task.reads}
+        self._before_derived = {name: np.empty_like(array) for name, array in derived.items()}
+        params = _named_views(self._params, self._param_widths)
+        live = {name: self.batch.bind(name) for name in STATE_FIELDS}
+        self.fields = Fields(np, live | derived, params, _named_views(self._memory, widths))
+        self._before = Fields(
+            np,
+            {name: _same_view(array, self.batch.state, self._before_physics) for name, array in live.items()}
+            | self._before_derived,
+            params,
+            _named_views(self._before_memory, widths),
+        )
+        self._ctrl = live["ctrl"]
+        self._overrides_control = type(task).control is not Task.control
+        self._overrides_advance = type(task).advance is not Task.advance
+        self._warnings = self.batch.warning[:, _UNSTABLE[0] : _UNSTABLE[-1] + 1, 1]
+        self._warned = np.zeros_like(self._warnings)
+        self.diverged = np.zeros(num_sims, bool)
+        self._none_terminated = np.zeros(num_sims, bool)
+        self._none_terminated.flags.writeable = False
+
+    def _bind_action(self) -> None:
+        law = self.task.action
+        actuators = tuple(self.model.actuator(i).name or f"actuator{i}" for i in range(self.model.nu))
+        self.action_names = law.names or actuators
+        if law.low is not None and law.high is not None:
+            low, high = np.array(law.low), np.array(law.high)
+        else:
+            if len(self.action_names) != self.model.nu or law.scale != 1.0 or law.default is not None:
+                raise ConfigError(
+                    f"{type(self.task).__name__}.action changes the actuators' control: give its low and high"
+                )
+            limited = self.model.actuator_ctrllimited.astype(bool)
+            low = np.where(limited, self.model.actuator_ctrlrange[:, 0], -np.inf)
+            high = np.where(limited, self.model.actuator_ctrlrange[:, 1], np.inf)
+        if low.shape != (len(self.action_names),) or high.shape != low.shape or not (low < high).all():
+            raise ConfigError(
+                f"{type(self.task).__name__}.action needs {len(self.action_names)} bounds with low < high, "
+                f"got low {low.tolist()} and high {high.tolist()}"
+            )
+        self.action_low, self.action_high = low, high
+
+    def _bind_params(self) -> None:
+        task = self.task
+        self._nominal = {name: p.nominal(self.model) for name, p in task.params.items()}
+        self._param_widths = {name: len(value) for name, value in self._nominal.items()}
+        names = sorted({name for p in task.params.values() for name in p.fields})
+        self._model_fields = {name: self.batch.expand(name) for name in names}
+        rows = np.concatenate([*self._nominal.values()]) if self._nominal else np.zeros(0)
+        self._params = np.tile(rows, (self.num_sims, 1))
+
+    def _draw(self, ids: np.ndarray | None = None) -> Draw:
+        counters = self._counters if ids is None else self._counters[ids]
+        return Draw(counters[:, 0], counters[:, 1], counters[:, 2])
+
+    def seed(self, seeds: np.ndarray, ids: np.ndarray | None = None) -> None:
+        """Give simulations (all, or those of ``ids``) new seeds (n,); their next reset begins episode 0."""
+        rows = slice(None) if ids is None else ids
+        self._counters[rows, 0] = seeds
+        self._counters[rows, 1] = np.uint64(2**64 - 1)  # the reset adds one
+        self._counters[rows, 2] = 0
+
+    def reset(self, ids: np.ndarray | None = None) -> None:
+        """Begin new episodes in all simulations, or in those of ``ids (n,)``."""
+        ids = np.arange(self.num_sims) if ids is None else ids
+        self._counters[ids, 1] += np.uint64(1)
+        self._counters[ids, 2] = 0
+        draw = self._draw(ids)
+        if self._nominal:
+            values = [p.sample(name, draw, self._nominal[name]) for name, p in self.task.params.items()]
+            self._params[ids] = np.concatenate(values, axis=1)
+            self._apply_params(ids)
+        self.batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        self._memory[ids] = 0.0
+        start = self.task.reset(draw, self.fields[ids])
+        for name, value in start.items():
+            target = self.fields.memory.get(name)
+            if target is None:
+                target = getattr(self.fields, name)
+            target[ids] = value
+        if self.task.action.longest_delay > 0:
+            self.fields.memory[ACTION_DELAY][ids] = draw.integers(ACTION_DELAY, *self.task.action.delay)
+        # the forward pass of Gymnasium's set_state: it also sets the solver's warm start
+        self.batch.forward(ids)
+        if self.observer.records:
+            for name, value in self.observer.record(self.fields[ids], draw, first=True).items():
+                self.fields.memory[name][ids] = value
+        self._warned[ids] = self._warnings[ids]
+        self.diverged[ids] = False
+
+    def _apply_params(self, ids: np.ndarray) -> None:
+        for name, p in self.task.params.items():
+            p.apply(self.model, self._model_fields, ids, self.fields.params[name][ids])
+        self.batch.set_const(ids)
+
+    def step(self, action: np.ndarray) -> StepResult:
+        """Advance every simulation by one control period.
+
+        Args:
+            action: (N, na), float64, in the action's units; MuJoCo itself clips controls to their range.
+
+        Returns:
+            The reward, its terms, and what ended.
+        """
+        task, f = self.task, self.fields
+        np.copyto(self._before_physics, self.batch.state)
+        if self._memory.size:
+            np.copyto(self._before_memory, self._memory)
+        for name, copy in self._before_derived.items():
+            np.copyto(copy, self.batch.bind(name))
+        applied = self._delayed(action) if task.action.longest_delay > 0 else action
+        self._ctrl[...] = task.control(f, applied)
+        self.batch.step(nstep=self.substeps, stage=self._stage)
+        self.diverged = (self._warnings != self._warned).any(axis=1)
+        if self.diverged.any():
+            self._warned[...] = self._warnings
+        self._counters[:, 2] += np.uint64(1)
+        if self._memory.size:
+            self._advance_memory(action)
+        terms = task.reward_terms(self._before, action, f)
+        values = list(terms.values())
+        reward = values[0] if len(values) == 1 else sum(values[1:], start=values[0])
+        terminated = task.terminated(f)
+        return StepResult(
+            reward, terms, self._none_terminated if terminated is None else terminated, task.success(f)
+        )
+
+    def _advance_memory(self, action: np.ndarray) -> None:
+        memory, draw = self.fields.memory, self._draw()
+        if LAST_ACTION in memory:
+            memory[LAST_ACTION][...] = action
+        if self._overrides_advance:
+            for name, value in self.task.advance(self.fields, action, draw).items():
+                memory[name][...] = value
+        if self.observer.records:
+            for name, value in self.observer.record(self.fields, draw, first=False).items():
+                memory[name][...] = value
+
+    def _delayed(self, action: np.ndarray) -> np.ndarray:
+        """Push the action into the queue, newest first, and return the one that takes effect now."""
+        queue = self.fields.memory[ACTION_QUEUE]
+        delay = self.fields.memory[ACTION_DELAY][:, 0].astype(np.intp)
+        pushed = np.concatenate((action, queue), axis=1)
+        queue[...] = pushed[:, : queue.shape[1]]
+        stacked = pushed.reshape(self.num_sims, -1, action.shape[1])  # (N, longest delay + 1, na)
+        return stacked[np.arange(self.num_sims), delay]
+
+    def observe(self) -> dict[str, np.ndarray]:
+        """Return each observation group, (N, width), as new arrays."""
+        return self.observer.observe(self.fields)
+
+    def check_finite(self, step: int | None = None) -> None:
+        """Raise NonFinite if a simulation diverged in the last step."""
+        if self.diverged.any():
+            ids = np.flatnonzero(self.diverged)
+            at = "" if step is None else f" at step {step}"
+            raise NonFinite(
+                f"the physics of {type(self.task).__name__} became unstable{at} "
+                f"in simulation{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids[:5]))}"
+            )
+
+    def state(self) -> SimState:
+        """Return copies of everything the simulations' futures depend on."""
+        return SimState(
+            self.batch.state.copy(), self._memory.copy(), self._params.copy(), self._counters.copy()
+        )
+
+    def restore(self, state: SimState) -> None:
+        """Continue from saved states: one row for each simulation, or one row for all of them."""
+        self.batch.state[...] = state.physics
+        self._memory[...] = state.memory
+        self._counters[...] = state.counters
+        if self._nominal and not np.array_equal(self._params, np.broadcast_to(state.params, self._params.shape)):
+            self._params[...] = state.params
+            self._apply_params(np.arange(self.num_sims))
+        self._warned[...] = self._warnings
+        self.diverged[...] = False
+
+    def describe(self) -> dict[str, Any]:
+        """Return the tables of observations and actions, rates and lengths, as JSON."""
+        return {
+            "task": type(self.task).__name__,
+            "robot": self.task.robot,
+            "control_dt": self.task.control_dt,
+            "timestep": self.model.opt.timestep,
+            "episode_steps": self.task.episode_steps,
+            "observations": {
+                group: [bound.describe() for bound in terms] for group, terms in self.observer.groups.items()
+            },
+            "actions": [
+                {"name": name, "low": float(low), "high": float(high), "unit": self.task.action.unit}
+                for name, low, high in zip(self.action_names, self.action_low, self.action_high, strict=True)
+            ],
+        }
+
+
+def _named_views(rows: np.ndarray, widths: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return views of consecutive columns by name."""
+    ends = np.cumsum([0, *widths.values()])
+    return {name: rows[:, start : start + width] for (name, width), start in zip(widths.items(), ends, strict=False)}
+
+
+def _same_view(view: np.ndarray, rows: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the view of ``other`` that ``view`` is of ``rows``, two arrays of one layout."""
+    offset = (view.__array_interface__["data"][0] - rows.__array_interface__["data"][0]) // rows.itemsize
+    return np.lib.stride_tricks.as_strided(other.reshape(-1)[offset:], view.shape, view.strides)

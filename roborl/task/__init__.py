@@ -1,0 +1,48 @@
+"""The contract of a task: what is wanted of a robot, written once, as functions of arrays over N simulations.
+
+Everything that a task's file needs is importable from here.
+"""
+
+from __future__ import annotations
+
+from roborl.task.action import Action
+from roborl.task.contract import Residual, Task
+from roborl.task.draw import Draw
+from roborl.task.fields import Fields
+from roborl.task.parameters import BodyMass, Parameter
+from roborl.task.rewards import tolerance
+from roborl.task.terms import (
+    Source,
+    Term,
+    clipped,
+    computed,
+    cos_sin,
+    joint_pos,
+    joint_vel,
+    last_action,
+    parameter,
+    remembered,
+    sensor,
+)
+
+__all__ = [
+    "Action",
+    "BodyMass",
+    "Draw",
+    "Fields",
+    "Parameter",
+    "Residual",
+    "Source",
+    "Task",
+    "Term",
+    "clipped",
+    "computed",
+    "cos_sin",
+    "joint_pos",
+    "joint_vel",
+    "last_action",
+    "parameter",
+    "remembered",
+    "sensor",
+    "tolerance",
+]

@@ -1,0 +1,175 @@
+"""Task: the contract that every task keeps, with defaults that keep a plain task short."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from roborl.errors import ConfigError, UnknownName
+from roborl.task.action import Action
+from roborl.task.fields import Array, Fields
+from roborl.task.parameters import Parameter
+from roborl.task.terms import Term
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from roborl.task.draw import Draw
+
+
+@dataclass(frozen=True)
+class Residual:
+    """One term of a smooth cost: ``weight * norm(value)``, with norm half the square, as least squares want it.
+
+    Attributes:
+        value: (N, k), zero where all is well.
+        weight: its weight.
+    """
+
+    value: Array
+    weight: float = 1.0
+
+    def cost(self, xp: Any) -> Array:
+        """Return ``weight / 2 * |value|^2``, (N,)."""
+        return 0.5 * self.weight * xp.sum(self.value * self.value, axis=1)
+
+
+class Task(ABC):
+    """What is wanted of a robot.
+
+    The functions take `Fields` over N simulations and give arrays whose first axis is N. They compute with ``f.xp``,
+    so that the same definition runs on numpy arrays in environments and on torch tensors in learned models. They
+    never close over a value that differs between simulations: that is in ``f.params``.
+
+    A task whose options can be set is a frozen dataclass whose fields are the options.
+    """
+
+    robot: str
+    """A model of `roborl.models` ("cartpole"), one of Gymnasium's ("gymnasium/hopper"), or an MJCF's path (.xml)."""
+
+    control_dt: float
+    """Seconds between actions; a whole multiple of the model's time step."""
+
+    episode_length_s: float
+    """Seconds after which an episode is truncated."""
+
+    observations: Mapping[str, Sequence[Term]]
+    """Groups of terms: "policy" is what a policy sees; "critic", where there is one, what a critic may see in training."""
+
+    action: Action = Action()
+    """What an action is."""
+
+    memory: ClassVar[Mapping[str, int]] = {}
+    """The task's own arrays that live with the simulation: name -> width."""
+
+    params: Mapping[str, Parameter] = {}
+    """The values that differ between simulations."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Derived fields the task reads (``sensordata``, ``site_xpos``, ...), beside qpos, qvel, act, ctrl and time."""
+
+    derived: ClassVar[str] = "as_stepped"
+    """Whether derived fields are "current" or "as_stepped", one substep behind, as Gymnasium's tasks read them."""
+
+    camera: ClassVar[dict[str, Any] | str] = {}
+    """The camera of pictures: a camera's name in the model, or attributes of `mujoco.MjvCamera`."""
+
+    def edit(self, spec: mujoco.MjSpec) -> None:
+        """Change the model before it is compiled, as an option asks; by default nothing."""
+
+    @abstractmethod
+    def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
+        """Return the state at the start of an episode.
+
+        Args:
+            draw: the source of randomness.
+            f: the simulations at the model's default state, parameters already drawn.
+
+        Returns:
+            Values by name, of state fields (``qpos (N, nq)``, ``qvel (N, nv)``, ...) and of memory; what is not named
+            stays at the model's default and at 0.
+        """
+
+    def control(self, f: Fields, action: Array) -> Array:
+        """Return the actuators' control (N, nu) for an action (N, na); by default ``default + scale * action``."""
+        law = self.action
+        if law.scale != 1.0:
+            action = law.scale * action
+        if law.default is not None:
+            action = f.xp.asarray(law.default, dtype=action.dtype) + action
+        return action
+
+    def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:
+        """Return the memory after a step: the arrays that change, from fields whose memory is the old one."""
+        return {}
+
+    @abstractmethod
+    def reward_terms(self, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
+        """Return the named terms of the reward, (N,) each; their sum is the reward.
+
+        Args:
+            before: the state in which the action was chosen.
+            action: (N, na), as the policy gave it.
+            after: the state one control period later, memory advanced.
+        """
+
+    def terminated(self, after: Fields) -> Array | None:
+        """Return (N,) bool, true where an episode ends for good, beyond which there is no value; None: never."""
+        return None
+
+    def success(self, after: Fields) -> Array | None:
+        """Return (N,) bool, true where the goal is reached; None: the task has no such notion."""
+        return None
+
+    def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
+        """Return the smooth cost of a step, for planners that want gradients, term by term."""
+        raise UnsupportedCost(f"{type(self).__name__} has no smooth cost; define stage_residuals")
+
+    def terminal_residuals(self, after: Fields) -> dict[str, Residual]:
+        """Return the smooth cost of the last state of a plan; by default none."""
+        return {}
+
+    @property
+    def episode_steps(self) -> int:
+        """Control steps in an episode."""
+        return round(self.episode_length_s / self.control_dt)
+
+    def options(self) -> dict[str, Any]:
+        """Return the task's options and their values."""
+        if not is_dataclass(self):
+            return {}
+        return {option.name: getattr(self, option.name) for option in fields(self)}
+
+    def with_options(self, **options: Any) -> Self:
+        """Return the task with other options.
+
+        Raises:
+            UnknownName: if there is no such option.
+        """
+        if not options:
+            return self
+        for name in options:
+            if name not in self.options():
+                raise UnknownName(f"option of {type(self).__name__}", name, self.options())
+        return replace(self, **options)  # pyright: ignore[reportArgumentType, reportReturnType]
+
+
+class UnsupportedCost(ConfigError):
+    """A planner wants a smooth cost that a task does not define."""
+
+
+def stage_cost(task: Task, after: Fields, action: Array) -> Array:
+    """Return the smooth cost of a step, (N,): the sum of the task's stage residuals' costs."""
+    return _total(task.stage_residuals(after, action), after)
+
+
+def terminal_cost(task: Task, after: Fields) -> Array:
+    """Return the smooth cost of a plan's last state, (N,)."""
+    return _total(task.terminal_residuals(after), after)
+
+
+def _total(residuals: Mapping[str, Residual], f: Fields) -> Array:
+    costs = [residual.cost(f.xp) for residual in residuals.values()]
+    return sum(costs[1:], start=costs[0]) if costs else f.xp.zeros_like(f.qpos[:, 0])

@@ -1,0 +1,126 @@
+"""Observer: a task's groups of terms, bound to a model; reads them, and keeps the recorded ones in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from roborl.errors import ConfigError
+from roborl.task.contract import Task
+from roborl.task.fields import Array, Fields
+from roborl.task.terms import LAST_ACTION, Reader, Term
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from roborl.task.draw import Draw
+
+
+@dataclass(frozen=True)
+class BoundTerm:
+    """A term of a group, bound to a model.
+
+    Attributes:
+        term: the term.
+        read: fields -> the current reading, (N, width).
+        labels: names of the reading's entries.
+        start: where it begins in its group's observation.
+        key: the memory that holds its readings, where it is recorded.
+    """
+
+    term: Term
+    read: Reader
+    labels: tuple[str, ...]
+    start: int
+    key: str
+
+    @property
+    def width(self) -> int:
+        """Entries of one reading."""
+        return len(self.labels)
+
+    @property
+    def size(self) -> int:
+        """Entries in the observation: one reading for each moment of the history."""
+        return self.width * self.term.history
+
+    @property
+    def memory_size(self) -> int:
+        """Entries that its memory holds: the history, and what is still on its way."""
+        return self.width * (self.term.history + self.term.delay)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the term's line of the observation table, as JSON."""
+        term = self.term
+        return {
+            "name": term.name,
+            "start": self.start,
+            "stop": self.start + self.size,
+            "entries": list(self.labels),
+            "unit": term.unit,
+            "frame": term.frame,
+            "noise": term.noise,
+            "delay": term.delay,
+            "history": term.history,
+            "source": term.source.describe(),
+            "on_hardware": term.source.on_hardware,
+        }
+
+
+class Observer:
+    """Reads a task's observation groups.
+
+    Attributes:
+        groups: group -> its bound terms.
+        widths: group -> entries of its observation.
+        memory: the memory that recorded terms and the last action need, name -> width.
+    """
+
+    def __init__(self, task: Task, model: mujoco.MjModel, action_width: int) -> None:
+        self.groups: dict[str, list[BoundTerm]] = {}
+        self.memory: dict[str, int] = {}
+        if "policy" not in task.observations:
+            raise ConfigError(
+                f"{type(task).__name__}.observations needs a group 'policy', got {list(task.observations)}"
+            )
+        for group, terms in task.observations.items():
+            start = 0
+            self.groups[group] = []
+            for term in terms:
+                read, labels = term.source.bind(model)
+                bound = BoundTerm(term, read, labels, start, f"obs/{group}/{term.name}")
+                self.groups[group].append(bound)
+                start += bound.size
+                if term.recorded:
+                    self.memory[bound.key] = bound.memory_size
+                if term.source.kind == "last_action":
+                    self.memory[LAST_ACTION] = action_width
+        self.widths = {group: sum(b.size for b in bound) for group, bound in self.groups.items()}
+        self._recorded = [b for bound in self.groups.values() for b in bound if b.term.recorded]
+
+    @property
+    def records(self) -> bool:
+        """Whether any term is recorded."""
+        return bool(self._recorded)
+
+    def record(self, f: Fields, draw: Draw, first: bool) -> dict[str, Array]:
+        """Return the memory of the recorded terms after one more reading; at a reset every reading is the first."""
+        updates: dict[str, Array] = {}
+        for b in self._recorded:
+            reading = b.read(f)
+            if b.term.noise > 0.0:
+                reading = reading + draw.normal(b.key, b.term.noise, size=b.width)
+            if first:
+                updates[b.key] = f.xp.tile(reading, (1, b.memory_size // b.width))
+            else:
+                updates[b.key] = f.xp.concat((f.memory[b.key][:, b.width :], reading), axis=1)
+        return updates
+
+    def observe(self, f: Fields) -> dict[str, Array]:
+        """Return each group's observation, (N, width): arrays of their own, not views."""
+        return {
+            group: f.xp.concat(
+                [f.memory[b.key][:, : b.size] if b.term.recorded else b.read(f) for b in bound], axis=1
+            )
+            for group, bound in self.groups.items()
+        }

@@ -1,0 +1,92 @@
+"""What is wanted: one task a file; this list, a line each.
+
+The list holds names alone, so that importing it costs nothing; `load` imports a task's file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roborl.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from roborl.task import Task
+
+TASKS = {
+    "roborl/PendulumSwingup-v1": "roborl.tasks.pendulum:PendulumSwingup",
+    "roborl/CartpoleBalance-v1": "roborl.tasks.cartpole:CartpoleBalance",
+    "roborl/CartpoleSwingup-v1": "roborl.tasks.cartpole:CartpoleSwingup",
+    "roborl/CartpoleTrack-v1": "roborl.tasks.cartpole_track:CartpoleTrack",
+    "roborl/InvertedPendulum-v1": "roborl.tasks.inverted_pendulum:InvertedPendulum",
+    "roborl/Hopper-v1": "roborl.tasks.hopper:Hopper",
+    "roborl/HalfCheetah-v1": "roborl.tasks.half_cheetah:HalfCheetah",
+}
+
+ENTRY_POINTS = "roborl.tasks"
+"""The entry-point group in which other packages list their tasks: id = module:Class."""
+
+
+def names() -> list[str]:
+    """Return the ids of all tasks, ours first, then those of installed packages."""
+    return [*TASKS, *sorted(point.name for point in metadata.entry_points(group=ENTRY_POINTS))]
+
+
+def load(name: str, **options: Any) -> Task:
+    """Return a task by its id.
+
+    Args:
+        name: an id of `names` (the prefix "roborl/" and the version may be left out), or ``FILE.py:Class`` for a task
+            in a file of the user's own.
+        options: the task's options.
+
+    Raises:
+        UnknownName: if there is no such task, or no such option.
+        UsageError: if the file or the class in it cannot be loaded.
+    """
+    return _task_class(name)().with_options(**options)
+
+
+def _task_class(name: str) -> type[Task]:
+    if ".py:" in name:
+        return _from_file(name)
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        if point.name == name:
+            return point.load()
+    short = {task_id.removeprefix("roborl/").removesuffix("-v1"): task_id for task_id in TASKS}
+    task_id = short.get(name.removeprefix("roborl/").removesuffix("-v1"), name)
+    if task_id not in TASKS:
+        raise UnknownName("task", name, names())
+    module, _, class_name = TASKS[task_id].partition(":")
+    return getattr(importlib.import_module(module), class_name)
+
+
+def _from_file(name: str) -> type[Task]:
+    from roborl.task import Task
+
+    file, _, class_name = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"there is no file {file!r} to load the task {class_name!r} from")
+    module_name = f"roborl_user_task_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up here
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        candidates = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module_name
+        ]
+        raise UnknownName(f"task in {file}", class_name, candidates)
+    return found

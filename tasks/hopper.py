@@ -1,0 +1,79 @@
+"""Hop forward on one leg without falling: Gymnasium's Hopper-v5, from its model file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from roborl.task import Draw, Fields, Residual, Task, Term, clipped, joint_pos, joint_vel
+from roborl.task.fields import Array
+
+JOINTS = ("rootz", "rooty", "thigh_joint", "leg_joint", "foot_joint")
+
+
+@dataclass(frozen=True)
+class Hopper(Task):
+    """Gymnasium's Hopper-v5: forward speed and 1 for each step in health, less a small cost of control."""
+
+    forward_reward_weight: float = 1.0
+    """Reward for 1 m/s."""
+
+    ctrl_cost_weight: float = 1e-3
+    """Cost of the squared action."""
+
+    healthy_reward: float = 1.0
+    """Reward of a step in health."""
+
+    terminate_when_unhealthy: bool = True
+    """Whether a fall ends the episode."""
+
+    reset_noise_scale: float = 5e-3
+    """The initial state is uniform within this of standing at rest."""
+
+    robot: ClassVar = "gymnasium/hopper"
+    control_dt: ClassVar = 0.008
+    episode_length_s: ClassVar = 8.0
+    observations: ClassVar = {
+        "policy": [
+            Term("positions", joint_pos(*JOINTS), unit="m, rad"),
+            Term("speeds", clipped(joint_vel("rootx", *JOINTS), -10.0, 10.0), unit="m/s, rad/s"),
+        ]
+    }
+    camera: ClassVar = {"trackbodyid": 2, "distance": 3.0, "lookat": (0.0, 0.0, 1.15), "elevation": -20.0}
+
+    def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
+        """Standing, with a small spread."""
+        noise = self.reset_noise_scale
+        return {
+            "qpos": f.qpos + draw.uniform("qpos", -noise, noise, size=f.qpos.shape[1]),
+            "qvel": draw.uniform("qvel", -noise, noise, size=f.qvel.shape[1]),
+        }
+
+    def healthy(self, after: Fields) -> Array:
+        """Whether it is above 0.7 m, within 0.2 rad of upright, and nothing else beyond 100."""
+        xp = after.xp
+        others = xp.concat((after.qpos[:, 2:], after.qvel), axis=1)
+        bounded = xp.all(xp.abs(others) < 100.0, axis=1)
+        return bounded & (after.qpos[:, 1] > 0.7) & (xp.abs(after.qpos[:, 2]) < 0.2)
+
+    def reward_terms(self, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
+        """Mean forward speed over the step, health, and the cost of the action."""
+        speed = (after.qpos[:, 0] - before.qpos[:, 0]) / self.control_dt
+        return {
+            "forward": self.forward_reward_weight * speed,
+            "healthy": self.healthy_reward * after.xp.astype(self.healthy(after), speed.dtype),
+            "control": -self.ctrl_cost_weight * after.xp.sum(action * action, axis=1),
+        }
+
+    def terminated(self, after: Fields) -> Array | None:
+        """It has fallen."""
+        return ~self.healthy(after) if self.terminate_when_unhealthy else None
+
+    def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
+        """Hop at 2 m/s, upright, 1.25 m high, with little control."""
+        return {
+            "speed": Residual(after.qvel[:, 0:1] - 2.0, 1.0),
+            "height": Residual(after.qpos[:, 1:2] - 1.25, 10.0),
+            "upright": Residual(after.qpos[:, 2:3], 5.0),
+            "control": Residual(action, 0.01),
+        }

@@ -1,0 +1,89 @@
+"""A peer's SAC, warmed up, in its environment: `train_worker.py PEER ENV HIDDEN BATCH THREADS WARMUP`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from worker import serve
+
+LEARNING_STARTS = 1000
+
+
+def stable_baselines3(
+    env_id: str, hidden: int, batch: int, threads: int, warmup: int
+) -> Callable[[int], object]:
+    """stable-baselines3's SAC (torch, eager)."""
+    import stable_baselines3
+    import torch
+
+    torch.set_num_threads(threads)
+    model = stable_baselines3.SAC(
+        "MlpPolicy",
+        env_id,
+        batch_size=batch,
+        learning_starts=LEARNING_STARTS,
+        policy_kwargs={"net_arch": [hidden, hidden]},
+        device="cpu",
+    )
+    model.learn(warmup)
+    return lambda steps: model.learn(steps, reset_num_timesteps=False)
+
+
+def sbx(env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> Callable[[int], object]:
+    """SBX's SAC (JAX, which chooses its threads itself)."""
+    import sbx as jax_baselines
+
+    model = jax_baselines.SAC(
+        "MlpPolicy",
+        env_id,
+        batch_size=batch,
+        learning_starts=LEARNING_STARTS,
+        policy_kwargs={"net_arch": [hidden, hidden]},
+    )
+    model.learn(warmup)
+    return lambda steps: model.learn(steps, reset_num_timesteps=False)
+
+
+def rltools(env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> Callable[[int], object]:
+    """RLtools' SAC (C++ with MKL, compiled here for these sizes) on the environment in Python."""
+    import gymnasium
+    from gymnasium.wrappers import RescaleAction
+    from rltools import SAC
+
+    def make() -> gymnasium.Env:
+        env = RescaleAction(gymnasium.make(env_id), -1.0, 1.0)
+        env.reset(seed=0)
+        return env
+
+    learner = SAC(
+        make,
+        enable_evaluation=False,
+        interface_name=f"bench_{hidden}_{batch}",
+        STEP_LIMIT=1_000_000,
+        ACTOR_HIDDEN_DIM=hidden,
+        CRITIC_HIDDEN_DIM=hidden,
+        ACTOR_BATCH_SIZE=batch,
+        CRITIC_BATCH_SIZE=batch,
+        N_WARMUP_STEPS=LEARNING_STARTS,
+        N_WARMUP_STEPS_ACTOR=LEARNING_STARTS,
+        N_WARMUP_STEPS_CRITIC=LEARNING_STARTS,
+    )
+    state = learner.State(0)
+
+    def work(steps: int) -> None:
+        for _ in range(steps):
+            state.step()
+
+    work(warmup)
+    return work
+
+
+PEERS = {"stable-baselines3": stable_baselines3, "sbx": sbx, "rltools": rltools}
+
+if __name__ == "__main__":
+    name, env_id, *numbers = sys.argv[1:]
+    hidden, batch, threads, warmup = map(int, numbers)
+    os.environ.setdefault("MKL_NUM_THREADS", str(threads))
+    serve(lambda: PEERS[name](env_id, hidden, batch, threads, warmup))
