@@ -1,4 +1,4 @@
-"""Write a policy as a bundle: one ONNX file with network, units, contract and golden data, sealed by its hash."""
+"""Write a policy as a bundle: one ONNX file with network, units, contract and golden data, sealed."""
 
 from __future__ import annotations
 

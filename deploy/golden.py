@@ -1,7 +1,8 @@
 """Golden data: observations and the original policy's actions, recorded at export and kept in the bundle.
 
-Whoever runs the bundle can replay them and know that the network, the order of its numbers and the runtime are those
-of the export. Entries are named, so that a permutation of the joints is found even where the numbers hide it.
+Whoever runs the bundle can replay them and know that the network, the order of its numbers and the runtime
+are those of the export. Entries are named, so that a permutation of the joints is found even where the
+numbers hide it.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def record_golden(
 
     Args:
         manifest: names the entries.
-        act: the original, deterministic policy in float32: (T, n) float32 -> (T, m) in the environment's units.
+        act: the original, deterministic policy in float32: (T, n) -> (T, m) in the environment's units.
         observations: (T, n), a trace of the simulation in time order.
         resets: (T,) bool, True at an episode's first observation.
         extremes: how many rows of the trace to repeat, scaled by plus and minus EXTREME.

@@ -1,8 +1,8 @@
-"""The contract of an exported policy: what its numbers are, in which order, units and frames, and at which rate.
+"""The contract of an exported policy: what its numbers are, in which order, units and frames, at which rate.
 
-A manifest is a tree of frozen dataclasses and travels in the bundle as JSON. Reading is strict: a file of another
-schema, with a key too many or too few or a value of the wrong type is refused, never guessed at. What the policy sees
-and does is identified by name; the order of the entries of an observation is ``Manifest.observation_labels``.
+A manifest is a tree of frozen dataclasses and travels in the bundle as JSON. Reading is strict: a file of
+another schema, with a key too many or too few or a value of the wrong type is refused, never guessed at. What
+the policy sees and does is identified by name, in the order of ``Manifest.observation_labels``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ READABLE_VERSIONS = (1,)
 
 @dataclass(frozen=True)
 class ObservationTerm:
-    """One named part of the observation vector: ``obs[start:stop]``, ``history`` readings of ``labels`` each."""
+    """One named part of the observation, ``obs[start:stop]``: ``history`` readings of ``labels`` each."""
 
     name: str
     """The term's name, unique in the manifest, without a comma."""
@@ -167,7 +167,7 @@ class Manifest:
 
     @property
     def observation_labels(self) -> tuple[str, ...]:
-        """One name for each entry of an observation: ``term.label``, and with history ``term.label@t-age``."""
+        """One name for each entry of an observation: ``term.label``; with history ``term.label@t-age``."""
         labels: list[str] = []
         for term in self.observations:
             for age in reversed(range(term.history)):
@@ -198,8 +198,8 @@ class Manifest:
         """Read a manifest.
 
         Raises:
-            CorruptFile: no JSON, another schema version, an unknown or missing key, a value of the wrong type or
-                outside what is allowed; says which.
+            CorruptFile: no JSON, another schema version, an unknown or missing key, a value of the wrong type
+                or outside what is allowed; says which.
         """
         data = _load_object(text)
         version = data.get("schema_version")
@@ -214,7 +214,7 @@ class Manifest:
 
 
 def ecosystem_metadata(manifest: Manifest) -> dict[str, str]:
-    """Return the metadata keys that other tools read (mjlab's names, ``,`` between entries, full precision)."""
+    """Return the metadata that other tools read: mjlab's keys, ``,`` between entries, full precision."""
     terms, actions = manifest.observations, manifest.actions
     lists: dict[str, Iterable[Any]] = {
         "joint_names": manifest.joint_names,

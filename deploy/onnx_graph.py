@@ -1,4 +1,4 @@
-"""A policy graph as an ONNX model, node by node: what is exported is what the graph says, with no tracing between."""
+"""A policy graph as an ONNX model, node by node: what is exported is what the graph says, untraced."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ GOLDEN_KEY = "roborl_golden"
 class Policy:
     """A policy from a bundle; made by ``Policy.load``.
 
-    What it cannot vouch for it refuses: an altered file, an observation of another shape, NaN, infinity. It never
-    fills in zeros.
+    What it cannot vouch for it refuses: an altered file, an observation of another shape, NaN, infinity. It
+    never fills in zeros.
     """
 
     manifest: Manifest
@@ -100,22 +100,23 @@ class Policy:
         x = np.asarray(obs)
         if x.shape != self._shape or x.dtype.kind not in "fiu":
             raise UsageError(
-                f"an observation must be real numbers of shape {self._shape}, got {x.dtype} of shape {x.shape}"
+                f"an observation must be real numbers of shape {self._shape}, got {x.dtype} {x.shape}"
             )
         if x.dtype != np.float32:
             with np.errstate(
                 over="ignore"
             ):  # what float32 cannot hold becomes infinite, and is refused below
                 x = x.astype(np.float32)
-        self._check_finite(x, "observation", self.manifest.observation_labels)
+        if not np.isfinite(x).all():
+            raise NonFinite(_name_non_finite("observation", x, self.manifest.observation_labels))
         outputs: Any = self._session.run(["actions"], {"obs": x[None]})
         action = outputs[0][0]
-        self._check_finite(action, "action", self.manifest.action_names)
+        if not np.isfinite(action).all():
+            raise NonFinite(_name_non_finite("action", action, self.manifest.action_names))
         return action
 
-    def _check_finite(self, x: np.ndarray, what: str, labels: tuple[str, ...]) -> None:
-        finite = np.isfinite(x)
-        if not finite.all():
-            bad = [f"{labels[i]} = {x[i]}" for i in np.flatnonzero(~finite)]
-            more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
-            raise NonFinite(f"the {what} must be finite, got {', '.join(bad[:4])}{more}")
+
+def _name_non_finite(what: str, x: np.ndarray, labels: tuple[str, ...]) -> str:
+    bad = [f"{labels[i]} = {x[i]}" for i in np.flatnonzero(~np.isfinite(x))]
+    more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
+    return f"the {what} must be finite, got {', '.join(bad[:4])}{more}"

@@ -1,9 +1,9 @@
 """The seal of a bundle: a hash of the whole file in its own last 64 bytes.
 
-A bundle is an ONNX file whose last metadata entry is ``roborl_sha256``. In the file that entry comes last, and its
-value at the very end: the SHA-256, in lowercase hexadecimal, of every byte before it. So the seal covers network,
-manifest, golden data and all other metadata, and checking it needs no parser: any byte that is changed, missing
-or added breaks it. It tells accidents from the original; it is not a signature against forgery.
+A bundle is an ONNX file whose last metadata entry is ``roborl_sha256``. In the file that entry comes last,
+and its value at the very end: the SHA-256, in lowercase hexadecimal, of every byte before it. So the seal
+covers network, manifest, golden data and all other metadata, and checking it needs no parser: any byte that
+is changed, missing or added breaks it. It finds accidents; it is no signature against forgery.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ SEAL_KEY = "roborl_sha256"
 EMPTY_SEAL = "0" * 64
 PRODUCER = "roborl"
 
-# Protobuf: ModelProto.metadata_props is field 14, key and value of an entry are fields 1 and 2; 2 = "bytes follow".
+# Protobuf: ModelProto.metadata_props is field 14, key and value of an entry are fields 1 and 2; the 2 in the
+# low bits says that a length and bytes follow.
 _KEY = SEAL_KEY.encode()
 _BEFORE_DIGEST = bytes([14 << 3 | 2, len(_KEY) + 68, 1 << 3 | 2, len(_KEY)]) + _KEY + bytes([2 << 3 | 2, 64])
 # ModelProto begins with ir_version (field 1, one byte) and producer_name (field 2).
@@ -54,7 +55,5 @@ def check_seal(data: bytes, path: str | os.PathLike[str]) -> str:
         raise CorruptFile(f"{path} is no roborl bundle ({len(data)} bytes, no seal at the end)")
     actual = hashlib.sha256(body).hexdigest()
     if digest != actual.encode():
-        raise CorruptFile(
-            f"{path} is altered: its bytes hash to {actual[:12]}..., sealed was {digest[:12].decode('ascii', 'replace')}..."
-        )
+        raise CorruptFile(f"{path} is altered: its {len(data)} bytes do not hash to the seal at its end")
     return actual

@@ -67,10 +67,17 @@ def load(robot: str) -> mujoco.MjSpec:
 
 
 def compile_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    """Compile a model; what MuJoCo says of deprecated attributes of files that are not ours is left out."""
+    """Compile a model; what MuJoCo says of deprecated attributes of files that are not ours is left out.
+
+    Raises:
+        CorruptFile: if the model makes no sense.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="compiler attribute .* is deprecated", category=UserWarning)
-        return spec.compile()
+        try:
+            return spec.compile()
+        except ValueError as error:
+            raise CorruptFile(f"the model {spec.modelname!r} cannot be compiled: {error}") from error
 
 
 @functools.cache

@@ -37,7 +37,7 @@ class UnknownName(UsageError):
     """
 
     def __init__(self, kind: str, got: str, valid: Iterable[str]) -> None:
-        self.got, self.valid = got, sorted(valid)
+        self.kind, self.got, self.valid = kind, got, sorted(valid)
         near = difflib.get_close_matches(str(got).lower(), [v.lower() for v in self.valid], n=1, cutoff=0.4)
         nearest = next((v for v in self.valid if near and v.lower() == near[0]), None)
         hint = f"; did you mean {nearest!r}?" if nearest else ""

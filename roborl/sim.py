@@ -10,7 +10,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from roborl import models
-from roborl.errors import ConfigError, NonFinite, check_range
+from roborl.errors import ConfigError, NonFinite, check_in, check_range
 from roborl.task.contract import Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
@@ -23,11 +23,11 @@ STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat"
 ACTION_QUEUE = "action/queue"
 ACTION_DELAY = "action/delay"
 
-_UNSTABLE = [
-    int(mujoco.mjtWarning.mjWARN_BADQPOS),
-    int(mujoco.mjtWarning.mjWARN_BADQVEL),
-    int(mujoco.mjtWarning.mjWARN_BADQACC),
-]
+# NaN, infinite or huge: MuJoCo resets the simulation, or for a control takes 0, and only counts a warning
+_UNSTABLE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADCTRL) + 1)
+
+_NOT_RESET = np.uint64(2**64 - 1)
+"""The episode counter of a simulation that was never reset: a reset adds one, and begins episode 0."""
 
 
 class SimState(NamedTuple):
@@ -35,7 +35,7 @@ class SimState(NamedTuple):
 
     Attributes:
         physics: (N, nstate) MuJoCo's integration state, warm start included.
-        memory: (N, nmemory) the task's memory, observation records and action queue.
+        memory: (N, nmemory) the task's memory, observation records, action queue, and the derived fields it reads.
         params: (N, nparams) the drawn parameters.
         counters: (N, 3) uint64: seed, episode, step.
     """
@@ -91,10 +91,13 @@ class Sim:
         num_threads: threads that step them; 0: one for each processor.
         seeds: (N,) each simulation's seed; default 0, 1, ..., N - 1.
         model: the task's compiled model, where it has been compiled before.
+        record_observations: whether the readings of recorded terms are kept; a planner that never observes can do
+            without.
 
     Attributes:
         fields: the live fields; arrays change with each step.
-        diverged: (N,) bool, true where MuJoCo found the last step unstable (and reset the state in silence).
+        diverged: (N,) bool, true where MuJoCo found the last step unstable (and reset the state in silence), or its
+            control not finite (and took 0).
         action_low, action_high: (na,) bounds of the action.
         action_names: the action's entries.
     """
@@ -107,9 +110,11 @@ class Sim:
         num_threads: int = 0,
         seeds: np.ndarray | None = None,
         model: mujoco.MjModel | None = None,
+        record_observations: bool = True,
     ) -> None:
         check_range("num_sims", num_sims, 1)
         check_range("num_threads", num_threads, 0)
+        check_in("derived", task.derived, ("current", "as_stepped"))
         self.task = task
         self.model = compile_task(task) if model is None else model
         self.num_sims = num_sims
@@ -120,36 +125,37 @@ class Sim:
 
         self._bind_action()
         self.observer = Observer(task, self.model, len(self.action_names))
+        self._records = self.observer.records and record_observations
         self._bind_params()
         widths = dict(task.memory) | self.observer.memory
         if task.action.longest_delay > 0:
             widths |= {ACTION_QUEUE: len(self.action_names) * task.action.longest_delay, ACTION_DELAY: 1}
-        self._memory = np.zeros((num_sims, sum(widths.values())))
+        # MuJoCo cannot recompute fields as stepped from a state: they are saved with the memory, after its own names
+        outputs = {name: self.batch.bind(name) for name in task.reads}
+        columns = widths | {_derived_key(name): output[0].size for name, output in outputs.items()}
+        self._memory = np.zeros((num_sims, sum(columns.values())))
         self._counters = np.zeros((num_sims, 3), np.uint64)
-        self._counters[:, 0] = np.arange(num_sims) if seeds is None else seeds
+        self.seed(np.arange(num_sims) if seeds is None else seeds)
 
         self._before_physics = np.empty_like(self.batch.state)
         self._before_memory = np.empty_like(self._memory)
-        derived = {name: self.batch.bind(name) for name in task.reads}
-        self._before_derived = {name: np.empty_like(array) for name, array in derived.items()}
         params = _named_views(self._params, self._param_widths)
         live = {name: self.batch.bind(name) for name in STATE_FIELDS}
-        self.fields = Fields(np, live | derived, params, _named_views(self._memory, widths))
-        self._before = Fields(
-            np,
-            {name: _same_view(array, self.batch.state, self._before_physics) for name, array in live.items()}
-            | self._before_derived,
-            params,
-            _named_views(self._before_memory, widths),
-        )
+        before = {name: _same_view(array, self.batch.state, self._before_physics) for name, array in live.items()}
+        now, then = _named_views(self._memory, columns), _named_views(self._before_memory, columns)
+        for name, output in outputs.items():
+            live[name] = now.pop(_derived_key(name)).reshape(output.shape)
+            before[name] = then.pop(_derived_key(name)).reshape(output.shape)
+        self.fields = Fields(np, live, params, now)
+        self._before = Fields(np, before, params, then)
+        self.observer.check(self.fields)
+        self._derived = [(live[name], output) for name, output in outputs.items()]
         self._ctrl = live["ctrl"]
         self._overrides_control = type(task).control is not Task.control
         self._overrides_advance = type(task).advance is not Task.advance
-        self._warnings = self.batch.warning[:, _UNSTABLE[0] : _UNSTABLE[-1] + 1, 1]
-        self._warned = np.zeros_like(self._warnings)
+        self._warnings = self.batch.warning[:, _UNSTABLE, 1]
+        self._shapes_checked = False
         self.diverged = np.zeros(num_sims, bool)
-        self._none_terminated = np.zeros(num_sims, bool)
-        self._none_terminated.flags.writeable = False
 
     def _bind_action(self) -> None:
         law = self.task.action
@@ -189,7 +195,7 @@ class Sim:
         """Give simulations (all, or those of ``ids``) new seeds (n,); their next reset begins episode 0."""
         rows = slice(None) if ids is None else ids
         self._counters[rows, 0] = seeds
-        self._counters[rows, 1] = np.uint64(2**64 - 1)  # the reset adds one
+        self._counters[rows, 1] = _NOT_RESET
         self._counters[rows, 2] = 0
 
     def reset(self, ids: np.ndarray | None = None) -> None:
@@ -214,10 +220,12 @@ class Sim:
             self.fields.memory[ACTION_DELAY][ids] = draw.integers(ACTION_DELAY, *self.task.action.delay)
         # the forward pass of Gymnasium's set_state: it also sets the solver's warm start
         self.batch.forward(ids)
-        if self.observer.records:
+        for view, output in self._derived:
+            view[ids] = output[ids]
+        if self._records:
             for name, value in self.observer.record(self.fields[ids], draw, first=True).items():
                 self.fields.memory[name][ids] = value
-        self._warned[ids] = self._warnings[ids]
+        self._warnings[ids] = 0
         self.diverged[ids] = False
 
     def _apply_params(self, ids: np.ndarray) -> None:
@@ -238,24 +246,36 @@ class Sim:
         np.copyto(self._before_physics, self.batch.state)
         if self._memory.size:
             np.copyto(self._before_memory, self._memory)
-        for name, copy in self._before_derived.items():
-            np.copyto(copy, self.batch.bind(name))
         applied = self._delayed(action) if task.action.longest_delay > 0 else action
         self._ctrl[...] = task.control(f, applied)
         self.batch.step(nstep=self.substeps, stage=self._stage)
-        self.diverged = (self._warnings != self._warned).any(axis=1)
-        if self.diverged.any():
-            self._warned[...] = self._warnings
+        for view, output in self._derived:
+            view[...] = output
+        self.note_divergence()
         self._counters[:, 2] += np.uint64(1)
         if self._memory.size:
             self._advance_memory(action)
         terms = task.reward_terms(self._before, action, f)
+        for name, value in terms.items():
+            if value.base is not None:  # perhaps a view of the state, which will change
+                terms[name] = value.copy()
         values = list(terms.values())
         reward = values[0] if len(values) == 1 else sum(values[1:], start=values[0])
-        terminated = task.terminated(f)
-        return StepResult(
-            reward, terms, self._none_terminated if terminated is None else terminated, task.success(f)
-        )
+        terminated, success = task.terminated(f), task.success(f)
+        if terminated is None:
+            terminated = np.zeros(self.num_sims, bool)
+        if not self._shapes_checked:
+            self._check_shapes({**terms, "terminated": terminated, "success": success})
+        return StepResult(reward, terms, terminated, success)
+
+    def _check_shapes(self, values: Mapping[str, np.ndarray | None]) -> None:
+        for name, value in values.items():
+            if value is not None and value.shape != (self.num_sims,):
+                raise ConfigError(
+                    f"{name!r} of {type(self.task).__name__} must have the shape ({self.num_sims},), "
+                    f"one number for each simulation, got {value.shape}"
+                )
+        self._shapes_checked = True
 
     def _advance_memory(self, action: np.ndarray) -> None:
         memory, draw = self.fields.memory, self._draw()
@@ -264,7 +284,7 @@ class Sim:
         if self._overrides_advance:
             for name, value in self.task.advance(self.fields, action, draw).items():
                 memory[name][...] = value
-        if self.observer.records:
+        if self._records:
             for name, value in self.observer.record(self.fields, draw, first=False).items():
                 memory[name][...] = value
 
@@ -280,6 +300,17 @@ class Sim:
     def observe(self) -> dict[str, np.ndarray]:
         """Return each observation group, (N, width), as new arrays."""
         return self.observer.observe(self.fields)
+
+    def note_divergence(self) -> None:
+        """Set `diverged` from the warnings that MuJoCo gave since the last call, or the last restore.
+
+        They are cleared, for MuJoCo itself sets them back to 1 at each divergence: a second one would not show.
+        """
+        if np.count_nonzero(self._warnings):  # a tenth of any()'s time
+            self.diverged = self._warnings.any(axis=1)
+            self._warnings[...] = 0
+        else:
+            self.diverged = np.zeros(self.num_sims, bool)
 
     def check_finite(self, step: int | None = None) -> None:
         """Raise NonFinite if a simulation diverged in the last step."""
@@ -305,7 +336,7 @@ class Sim:
         if self._nominal and not np.array_equal(self._params, np.broadcast_to(state.params, self._params.shape)):
             self._params[...] = state.params
             self._apply_params(np.arange(self.num_sims))
-        self._warned[...] = self._warnings
+        self._warnings[...] = 0
         self.diverged[...] = False
 
     def describe(self) -> dict[str, Any]:
@@ -324,6 +355,10 @@ class Sim:
                 for name, low, high in zip(self.action_names, self.action_low, self.action_high, strict=True)
             ],
         }
+
+
+def _derived_key(name: str) -> str:
+    return f"derived/{name}"
 
 
 def _named_views(rows: np.ndarray, widths: Mapping[str, int]) -> dict[str, np.ndarray]:

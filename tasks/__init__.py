@@ -48,12 +48,19 @@ def load(name: str, **options: Any) -> Task:
         UnknownName: if there is no such task, or no such option.
         UsageError: if the file or the class in it cannot be loaded.
     """
-    return _task_class(name)().with_options(**options)
+    found = _task_class(name)
+    try:
+        task = found()
+    except TypeError as error:  # an abstract method that is missing, or an option without a default
+        raise UsageError(f"the task {name} cannot be made: {error}") from error
+    return task.with_options(**options)
 
 
 def _task_class(name: str) -> type[Task]:
     if ".py:" in name:
         return _from_file(name)
+    if name.endswith(".py"):
+        raise UsageError(f"name the class of the task, too: {name}:CLASS")
     for point in metadata.entry_points(group=ENTRY_POINTS):
         if point.name == name:
             return point.load()

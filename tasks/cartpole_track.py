@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from roborl.errors import check_range
 from roborl.task import (
@@ -39,15 +38,15 @@ class CartpoleTrack(Task):
     command_period_s: tuple[float, float] = (2.0, 4.0)
     """The time between changes of command, uniform between the two."""
 
-    robot: ClassVar = "cartpole"
-    control_dt: ClassVar = 0.01
-    episode_length_s: ClassVar = 10.0
-    action: ClassVar = Action(delay=(1, 2))
-    memory: ClassVar = {"command": 1, "command_steps_left": 1}
-    params: ClassVar = {"pole_mass": BodyMass("pole", 0.5, 2.0)}
-    camera: ClassVar = "fixed"
+    robot = "cartpole"
+    control_dt = 0.01
+    episode_length_s = 10.0
+    action = Action(delay=(1, 2))
+    memory = {"command": 1, "command_steps_left": 1}
+    params = {"pole_mass": BodyMass("pole", 0.5, 2.0)}
+    camera = "fixed"
 
-    _seen: ClassVar = [
+    _seen = [
         Term("cart_position", joint_pos("slider"), unit="m", history=3),
         Term("pole_angle", cos_sin(joint_pos("hinge")), history=3),
         Term("cart_speed", joint_vel("slider"), unit="m/s", history=3),
@@ -55,7 +54,7 @@ class CartpoleTrack(Task):
         Term("command", remembered("command"), unit="m"),
         Term("last_action", last_action(1)),
     ]
-    observations: ClassVar = {
+    observations = {
         "policy": _seen,
         "critic": [*_seen, Term("pole_mass", parameter("pole_mass"), unit="kg")],
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from roborl.task import Draw, Fields, Residual, Task, Term, joint_pos, joint_vel
 from roborl.task.fields import Array
@@ -24,16 +23,16 @@ class HalfCheetah(Task):
     reset_noise_scale: float = 0.1
     """Spread of the initial state: uniform in position, normal in velocity."""
 
-    robot: ClassVar = "gymnasium/half_cheetah"
-    control_dt: ClassVar = 0.05
-    episode_length_s: ClassVar = 50.0
-    observations: ClassVar = {
+    robot = "gymnasium/half_cheetah"
+    control_dt = 0.05
+    episode_length_s = 50.0
+    observations = {
         "policy": [
             Term("positions", joint_pos(*JOINTS), unit="m, rad"),
             Term("speeds", joint_vel("rootx", *JOINTS), unit="m/s, rad/s"),
         ]
     }
-    camera: ClassVar = {"distance": 4.0, "elevation": -15.0}
+    camera = {"distance": 4.0, "elevation": -15.0}
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
         """At the model's pose, spread."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from roborl.task import Draw, Fields, Residual, Task, Term, clipped, joint_pos, joint_vel
 from roborl.task.fields import Array
@@ -30,16 +29,16 @@ class Hopper(Task):
     reset_noise_scale: float = 5e-3
     """The initial state is uniform within this of standing at rest."""
 
-    robot: ClassVar = "gymnasium/hopper"
-    control_dt: ClassVar = 0.008
-    episode_length_s: ClassVar = 8.0
-    observations: ClassVar = {
+    robot = "gymnasium/hopper"
+    control_dt = 0.008
+    episode_length_s = 8.0
+    observations = {
         "policy": [
             Term("positions", joint_pos(*JOINTS), unit="m, rad"),
             Term("speeds", clipped(joint_vel("rootx", *JOINTS), -10.0, 10.0), unit="m/s, rad/s"),
         ]
     }
-    camera: ClassVar = {"trackbodyid": 2, "distance": 3.0, "lookat": (0.0, 0.0, 1.15), "elevation": -20.0}
+    camera = {"trackbodyid": 2, "distance": 3.0, "lookat": (0.0, 0.0, 1.15), "elevation": -20.0}
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
         """Standing, with a small spread."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from roborl.task import Draw, Fields, Residual, Task, Term, joint_pos, joint_vel
 from roborl.task.fields import Array
@@ -16,16 +15,16 @@ class InvertedPendulum(Task):
     reset_noise_scale: float = 0.01
     """The initial state is uniform within this of upright and at rest."""
 
-    robot: ClassVar = "gymnasium/inverted_pendulum"
-    control_dt: ClassVar = 0.04
-    episode_length_s: ClassVar = 40.0
-    observations: ClassVar = {
+    robot = "gymnasium/inverted_pendulum"
+    control_dt = 0.04
+    episode_length_s = 40.0
+    observations = {
         "policy": [
             Term("positions", joint_pos("slider", "hinge"), unit="m, rad"),
             Term("speeds", joint_vel("slider", "hinge"), unit="m/s, rad/s"),
         ]
     }
-    camera: ClassVar = {"trackbodyid": 0, "distance": 2.04}
+    camera = {"trackbodyid": 0, "distance": 2.04}
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
         """Upright in the middle, with a small spread."""

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
@@ -55,6 +56,14 @@ for name in ("torch", "mujoco", "gymnasium", "tasks", "models", "deploy"):
 """
 
 
+class Distributions(NamedTuple):
+    """What is built, and the copy of the checkout that it is built of."""
+
+    source: Path
+    sdist: Path
+    wheel: Path
+
+
 def run(*command: str | Path, cwd: Path) -> str:
     """What the command prints; its whole output is in the failure when it fails."""
     done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
@@ -63,7 +72,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     """The sdist, and the wheel built from it, of a copy in which no earlier build lies."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     ignore = shutil.ignore_patterns("__pycache__")
@@ -74,7 +83,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
             shutil.copy(ROOT / name, source / name)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source, cwd=out)
     (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
-    return sdist, wheel
+    return Distributions(source, sdist, wheel)
 
 
 def empty_environment(folder: Path, wheel: Path) -> tuple[Path, Path]:
@@ -106,9 +115,9 @@ def with_their_requirements(names: Iterable[str]) -> dict[str, metadata.Distribu
     return found
 
 
-def source_files(suffix: str) -> set[str]:
-    """Files with this suffix below roborl/ and behind its links, which rglob does not follow, by package path."""
-    folders = [(ROOT / "roborl", "roborl")] + [(ROOT / name, f"roborl/{name}") for name in LINKED]
+def files_of_the_package(source: Path, suffix: str) -> set[str]:
+    """Files with this suffix below roborl/ and behind its links (rglob follows none), by package path."""
+    folders = [(source / "roborl", "roborl")] + [(source / name, f"roborl/{name}") for name in LINKED]
     return {
         f"{prefix}/{path.relative_to(folder)}"
         for folder, prefix in folders
@@ -118,10 +127,10 @@ def source_files(suffix: str) -> set[str]:
 
 @pytest.mark.parametrize("suffix", [".py", ".xml"])
 def test_the_wheel_and_the_sdist_hold_every_file_and_what_the_links_point_to(
-    distributions: tuple[Path, Path], suffix: str
+    distributions: Distributions, suffix: str
 ) -> None:
-    sdist, wheel = distributions
-    wanted = source_files(suffix)
+    source, sdist, wheel = distributions
+    wanted = files_of_the_package(source, suffix)
     assert any(name.startswith("roborl/models/" if suffix == ".xml" else "roborl/tasks/") for name in wanted)
     with zipfile.ZipFile(wheel) as archive:
         in_wheel = set(archive.namelist())
@@ -132,16 +141,16 @@ def test_the_wheel_and_the_sdist_hold_every_file_and_what_the_links_point_to(
     assert wanted <= in_sdist, sorted(wanted - in_sdist)
 
 
-def test_the_wheel_makes_no_other_top_level_module(distributions: tuple[Path, Path]) -> None:
-    with zipfile.ZipFile(distributions[1]) as archive:
+def test_the_wheel_makes_no_other_top_level_module(distributions: Distributions) -> None:
+    with zipfile.ZipFile(distributions.wheel) as archive:
         tops = {name.split("/", 1)[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"roborl"}
 
 
 def test_every_room_imports_and_a_task_runs_in_an_empty_environment(
-    distributions: tuple[Path, Path], tmp_path: Path
+    distributions: Distributions, tmp_path: Path
 ) -> None:
-    python, site = empty_environment(tmp_path / "env", distributions[1])
+    python, site = empty_environment(tmp_path / "env", distributions.wheel)
     # A folder named in a .pth file comes after the environment's own packages, and the .pth files within
     # it (where an editable installation of this checkout would hide) are not read.
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
@@ -152,9 +161,9 @@ def test_every_room_imports_and_a_task_runs_in_an_empty_environment(
 
 
 def test_the_runtime_imports_beside_numpy_and_onnxruntime_alone(
-    distributions: tuple[Path, Path], tmp_path: Path
+    distributions: Distributions, tmp_path: Path
 ) -> None:
-    python, site = empty_environment(tmp_path / "env", distributions[1])
+    python, site = empty_environment(tmp_path / "env", distributions.wheel)
     for distribution in with_their_requirements(["numpy", "onnxruntime"]).values():
         for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
             if not (site / top).exists():

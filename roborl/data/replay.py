@@ -1,9 +1,9 @@
 """Replay buffer: the last transitions of N environments in time order, each observation stored once.
 
-A ring of rows, one row a time step, one column an environment. The next observation of a row is the observation of
-the row that follows. Environments run in NEXT_STEP autoreset mode: after an episode's last transition comes a *dead*
-row, which holds the final observation and is followed by the new episode's first one. Dead cells are never sampled
-and never counted.
+A ring of rows, one row a time step, one column an environment. The next observation of a row is the
+observation of the row that follows. Environments run in NEXT_STEP autoreset mode: after an episode's last
+transition comes a *dead* row, which holds the final observation and is followed by the new episode's first.
+Dead cells are never sampled and never counted.
 """
 
 from __future__ import annotations
@@ -104,14 +104,15 @@ class Replay:
         self._begin = 0  # the oldest row ever held
         self._storage = np.zeros((self._slots, num_envs, self.layout.width), np.float32)
         self._cells = self._storage.reshape(self._slots * num_envs, self.layout.width)
-        # The live cells' ids (slot * num_envs + environment) in time order, a ring itself: `_count` ids from `_tail` on.
-        # A uniform draw from it is a uniform draw from the live transitions, whatever lies dead between them.
+        # The live cells' ids (slot * num_envs + environment) in time order, a ring itself: `_count` ids from
+        # `_tail` on. A uniform draw from it is one from the live transitions, whatever lies between them.
         self._id_dtype = np.int32 if len(self._cells) < 2**31 else np.int64
         self._ids = np.zeros(self.rows * num_envs, self._id_dtype)
         self._tail = self._count = 0
 
         end = self.layout.obs_width + action
         self._obs = [(name, self._storage[:, :, where]) for name, where in self.layout.columns().items()]
+        self._happened = self._storage[:, :, end - action :]  # all but the observations; zero in row `head`
         self._action = self._storage[:, :, end - action : end]
         self._reward, self._terminated, self._live = (self._storage[:, :, end + i] for i in range(3))
         self._buffers: dict[int, tuple[_Buffers, _Buffers]] = {}
@@ -145,6 +146,7 @@ class Replay:
         for name, column in self._obs:
             column[here] = obs[name]
             column[there] = next_obs[name]
+        self._happened[there] = 0.0
         self._action[here] = action
         self._reward[here] = reward
         self._terminated[here] = terminated
@@ -154,9 +156,9 @@ class Replay:
         self._slot = there
 
     def restart(self, obs: Mapping[str, np.ndarray]) -> None:
-        """Start all environments anew: a dead row, so that nothing leads from the old observation to the new one.
+        """Start all environments anew: a dead row, so that nothing leads from the newest observation on.
 
-        A resumed run whose environments could not be restored calls this; the last transition keeps what followed it.
+        For a resumed run whose environments could not be restored. The last transition keeps what followed.
 
         Args:
             obs: group to (N, width), the observations after the reset.
@@ -176,8 +178,8 @@ class Replay:
             batch_size: transitions, B.
 
         Returns:
-            (2 B, width) float32: B rows and below them the rows that followed. Two buffers take turns: a batch is
-            valid until the next but one call with the same batch size.
+            (2 B, width) float32: B rows and below them the rows that followed. Two buffers take turns: a
+            batch is valid until the next but one call with the same batch size.
 
         Raises:
             RunError: if the buffer is empty.
@@ -192,7 +194,8 @@ class Replay:
             )
         into, other = pair
         self._buffers[batch_size] = (other, into)
-        places = rng.integers(0, self._count, batch_size)  # 0 is the oldest: the same wherever the ring has its seam
+        # Place 0 is the oldest: the same draws give the same batch wherever the ring has its seam.
+        places = rng.integers(0, self._count, batch_size)
         places += self._tail
         # With mode="wrap" take writes straight to `out`; with the default it fills a copy first.
         self._ids.take(places, mode="wrap", out=into.ids)
@@ -212,7 +215,7 @@ class Replay:
         return self._storage[self._slot, :, : self.layout.obs_width]
 
     def rows_between(self, a: int, b: int) -> list[np.ndarray]:
-        """Return rows a to b - 1 as views, in time order: (n, N, width) each, two where the ring's seam lies between."""
+        """Return rows a to b - 1 as views: (n, N, width), two where the ring's seam lies between."""
         if not self.first <= a <= b <= self.head:
             raise ValueError(f"rows {a} to {b} are not within the rows held, {self.first} to {self.head}")
         start, length = a % self._slots, b - a
@@ -221,14 +224,15 @@ class Replay:
         return [part for part in parts if len(part)]
 
     def load_rows(self, a: int, rows: np.ndarray) -> None:
-        """Put saved rows in place; the first call sets where the numbers begin, each later one continues them.
+        """Put saved rows in place; the first call sets where the numbers begin, each later one continues.
 
         Args:
             a: number of the first one.
             rows: (n, N, width) float32. Where there are more than the ring holds, the oldest fall off.
         """
         if rows.shape[1:] != self._storage.shape[1:] or rows.dtype != np.float32:
-            raise ValueError(f"rows must be float32 (n, {self._storage.shape[1:]}), got {rows.dtype} {rows.shape}")
+            allowed = f"float32 (n, {self.num_envs}, {self.layout.width})"
+            raise ValueError(f"rows must be {allowed}, got {rows.dtype} {rows.shape}")
         if self.head == self._begin:
             self.head = self._begin = a
             self._slot = a % self._slots
@@ -239,9 +243,11 @@ class Replay:
             start = self._slot
             n = min(len(rows) - done, self._slots - start, self.rows)
             end = (start + n) % self._slots
-            # What stood in `start` has left the ring before; row `head` then takes the slot `end`.
-            self._drop(int(np.count_nonzero(self._live[start + 1 : start + n]) + np.count_nonzero(self._live[end])))
+            # Row `head`, now in `start`, will be in `end`: what stands in the slots between falls off.
+            self._drop(int(np.count_nonzero(self._live[start : start + n])))
+            self._drop(int(np.count_nonzero(self._live[end])))
             self._storage[start : start + n] = rows[done : done + n]
+            self._happened[end] = 0.0
             self._enlist(start * self.num_envs, self._live[start : start + n])
             self._slot = end
             self.head += n

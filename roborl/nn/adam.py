@@ -19,14 +19,14 @@ class AdamState(NamedTuple):
     v: Tree
     """Moving average of their squares; a tree like the parameters."""
     count: Tensor
-    """(), steps taken. A float: in float32 it stops at 2^24, where the bias corrections have long been 1."""
+    """(), float64: steps taken."""
 
 
 def init_adam(params: Tree) -> AdamState:
     """Return Adam's state before the first step, on the device and in the dtype of the parameters."""
     leaf = next(iter(flatten(params).values()))
     zeros = tree_map(torch.zeros_like, params)
-    return AdamState(zeros, tree_map(torch.zeros_like, params), leaf.new_zeros(()))
+    return AdamState(zeros, tree_map(torch.zeros_like, params), leaf.new_zeros((), dtype=torch.float64))
 
 
 def adam(
@@ -56,12 +56,14 @@ def adam(
         The new parameters and the new state; nothing given is changed.
     """
     count = state.count + 1
-    # 1 - b^t as -expm1(t log b): 1 - 0.999^t in float32 would lose four digits in the first steps.
-    step_size = lr / -torch.expm1(count * math.log(b1))
-    v_scale = torch.sqrt(-torch.expm1(count * math.log(b2)))
+    # The corrections are computed in float64, in which 1 - b^t keeps its digits at the first steps; and with exp, not
+    # pow: exp counts as costly, so that the compiler evaluates it once and not inside the loop over the parameters.
+    dtype = next(iter(flatten(params).values())).dtype
+    step_size = (lr / (1 - torch.exp(count * math.log(b1)))).to(dtype)
+    v_scale = (1 - torch.exp(count * math.log(b2))).rsqrt().to(dtype)
     m = tree_map(lambda m, g: m + (1 - b1) * (g - m), state.m, grads)
     v = tree_map(lambda v, g: b2 * v + (1 - b2) * (g * g), state.v, grads)
-    stepped = tree_map(lambda p, m, v: p - step_size * m / (torch.sqrt(v) / v_scale + eps), params, m, v)
+    stepped = tree_map(lambda p, m, v: p - step_size * m / (torch.sqrt(v) * v_scale + eps), params, m, v)
     return stepped, AdamState(m, v, count)
 
 

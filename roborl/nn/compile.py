@@ -7,9 +7,10 @@ import os
 import shutil
 import sysconfig
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -38,8 +39,8 @@ def compile_pure(function: Callable[P, R], enabled: bool = True, device: torch.d
         _warn_once(f"{problem}: running uncompiled, which is slower")
     run = function
     if enabled and problem is None:
-        options = {"cpp_wrapper": True} if torch.device(device).type == "cpu" else {}
-        run = torch.compile(function, fullgraph=True, dynamic=False, options=options)
+        options = {"cpp_wrapper": torch.device(device).type == "cpu", "guard_filter_fn": _tensors_only}
+        run = torch.compile(_own_code(function), fullgraph=True, dynamic=False, options=options)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,3 +65,25 @@ def compiler_problem() -> str | None:
 @functools.cache
 def _warn_once(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _tensors_only(guards: Sequence[Any]) -> list[bool]:
+    """Choose which guards to keep: those on the tensors' shapes and dtypes.
+
+    All others (on dict keys, classes, globals, configuration) cannot fail for a pure function of trees of one structure, and
+    cost a sixth of the time of a small update.
+    """
+    return [guard.guard_type == "TENSOR_MATCH" for guard in guards]
+
+
+def _own_code(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function behind a code object of its own.
+
+    torch.compile caches by code object: without guards on ``self``, two learners that differ only in their
+    configuration would share what was compiled for the first.
+    """
+
+    def entry(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs)
+
+    return FunctionType(entry.__code__.replace(), globals(), "entry", None, entry.__closure__)

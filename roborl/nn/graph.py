@@ -179,7 +179,7 @@ class GraphBuilder:
         # A value inside that happens to be called like an output (of the graph gone on from) gives way.
         for node in self._nodes:
             if node.output in self._outputs and node.output not in renamed:
-                renamed[node.output] = f"{node.output}_before"
+                renamed[node.output] = f"{node.output}_{len(self._nodes)}"
 
         def rename(name: str) -> str:
             return renamed.get(name, name)

@@ -1,7 +1,7 @@
 """Writing files so that a kill, a power cut or a full disk at any instant leaves the old ones whole.
 
-What is written goes to a hidden sibling first, is synced to the disk, and takes its name in one rename. Each error of
-the operating system becomes a ``RunError`` that names the path and the reason.
+What is written goes to a hidden sibling first, is synced to the disk, and takes its name in one rename. Each
+error of the operating system becomes a ``RunError`` that names the path and the reason.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from roborl.errors import RunError
+from roborl.errors import CorruptFile, NonFinite, RunError
 
 _LEFTOVER = ".tmp-"
 
@@ -34,7 +35,7 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
 
     Args:
         path: where to.
-        chunks: its content, piece by piece; contiguous memory is written as it lies, without a copy.
+        chunks: its content, piece by piece, each bytes or a view of bytes, which is written without a copy.
 
     Returns:
         The content's sha256, in hexadecimal.
@@ -45,7 +46,7 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
         try:
             for chunk in chunks:
                 digest.update(chunk)
-                rest = memoryview(chunk).cast("B")
+                rest = memoryview(chunk)
                 while rest:
                     rest = rest[os.write(file, rest) :]  # a write may take less than it was given
         finally:
@@ -63,19 +64,20 @@ def sync(path: Path) -> None:
             os.close(file)
 
 
-def atomic_write(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
+def atomic_write(path: Path, chunks: Iterable[bytes | memoryview], *, sync_folder: bool = True) -> str:
     """Write a file that is there whole or not at all; one that it replaces stays until then.
 
     Args:
         path: where to; its folder exists.
         chunks: its content, piece by piece.
+        sync_folder: false where the caller writes several files and then syncs their folder once.
 
     Returns:
         The content's sha256, in hexadecimal.
 
     Raises:
-        RunError: if the operating system refuses; the old file is intact, and nothing else is left. (Where only the
-            folder cannot be synced, the new file is there, but a power cut may bring back the old one.)
+        RunError: if the operating system refuses; the old file is intact, and nothing else is left. (Where
+            only the folder cannot be synced, the new file is there; a power cut may bring back the old one.)
     """
     temporary = _beside(path)
     try:
@@ -87,7 +89,8 @@ def atomic_write(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if sync_folder:
+        sync(path.parent)
     return digest
 
 
@@ -97,7 +100,8 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON; see ``atomic_write``. Refuses NaN and infinity, which JSON does not know."""
+    """Write a value as indented JSON; see ``atomic_write`` and ``check_json``."""
+    check_json(value, path.name)
     atomic_write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -105,8 +109,8 @@ def atomic_write_json(path: Path, value: Any) -> None:
 def atomic_dir(path: Path) -> Iterator[Path]:
     """Make a folder that is there with all its files or not at all.
 
-    ``with atomic_dir(path) as folder:`` gives a temporary folder to write to. When the block ends, each file and
-    folder in it is synced and it takes its name; when the block raises, it is removed.
+    ``with atomic_dir(path) as folder:`` gives a temporary folder to write to. When the block ends, each file
+    and folder in it is synced and it takes its name; when the block raises, it is removed.
 
     Args:
         path: the folder's name, which must not exist; its parent does.
@@ -129,7 +133,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     try:
         sync(path.parent)
     except RunError:
-        # Whether the new name would outlast a power cut is unknown: what is reported as failed should not be there.
+        # Whether the name would outlast a power cut is unknown; what is reported as failed must not be there.
         with contextlib.suppress(RunError):
             remove_tree(path)
         raise
@@ -155,6 +159,55 @@ def remove_leftovers(folder: Path) -> list[str]:
                     entry.unlink()
                 removed.append(entry.name)
     return removed
+
+
+def read_verified(path: Path, size: int | None = None, digest: str | None = None) -> bytes:
+    """Read a file that should be as it was written.
+
+    Args:
+        path: the file.
+        size: its bytes, if known.
+        digest: its sha256 in hexadecimal, if known.
+
+    Raises:
+        CorruptFile: if it is missing, truncated or altered.
+    """
+    with os_errors("read", path):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise CorruptFile(f"{path} is missing") from error
+    if size is not None and len(data) < size:
+        raise CorruptFile(f"{path} is truncated: it has {len(data)} of {size} bytes")
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise CorruptFile(f"{path} was altered: its sha256 is not the one it was written with")
+    return data
+
+
+def check_json(value: Any, where: str) -> None:
+    """Raise unless a value comes back from JSON exactly as it went in.
+
+    Args:
+        value: what is to be written.
+        where: its name, for the message.
+
+    Raises:
+        NonFinite: if it holds NaN or infinity, which JSON does not know.
+        TypeError: if it holds what JSON would change or cannot write.
+    """
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {key!r}: JSON's keys are strings")
+            check_json(item, f"{where}[{key!r}]")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_json(item, f"{where}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise NonFinite(f"{where} is {value}: it cannot be saved")
+    elif not (value is None or isinstance(value, (bool, int, float, str))):
+        got = type(value).__name__
+        raise TypeError(f"{where} is a {got}: JSON has None, bool, int, float, str, list and dict")
 
 
 def sha256_file(path: Path) -> str:

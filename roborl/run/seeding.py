@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from roborl.errors import CorruptFile, check_range
+from roborl.errors import ConfigError, CorruptFile, check_range
 
 
 def seed_sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
-    """Derive a stream's seed; other names or another seed give an independent one, in whatever order they are made.
+    """Derive a stream's seed; other names or another seed give an independent one, in whatever order.
 
     Args:
         seed: the run's seed, at least 0.
         names: what the stream is for, as ``"replay"`` or ``("evaluation", 3)``.
 
     Raises:
-        ConfigError: if the seed is negative or no number.
+        ConfigError: if the seed is negative or no integer.
     """
+    if not isinstance(seed, int):
+        raise ConfigError(f"seed must be an integer of at least 0, got {seed!r}")
     check_range("seed", seed, 0)
     digest = hashlib.sha256(json.dumps(names).encode()).digest()
     return np.random.SeedSequence(seed, spawn_key=tuple(np.frombuffer(digest, "<u4").tolist()))
@@ -43,7 +45,7 @@ def torch_stream(seed: int, *names: str | int, device: torch.device | str = "cpu
 
 
 def save_numpy(generator: np.random.Generator) -> dict[str, Any]:
-    """Return a generator's state as JSON values (the integers have up to 128 bits: Python's JSON keeps them)."""
+    """Return a generator's state as JSON values (its integers have 128 bits; Python's JSON keeps them)."""
     return dict(generator.bit_generator.state)
 
 

@@ -46,25 +46,25 @@ class Task(ABC):
     A task whose options can be set is a frozen dataclass whose fields are the options.
     """
 
-    robot: str
+    robot: ClassVar[str]
     """A model of `roborl.models` ("cartpole"), one of Gymnasium's ("gymnasium/hopper"), or an MJCF's path (.xml)."""
 
-    control_dt: float
+    control_dt: ClassVar[float]
     """Seconds between actions; a whole multiple of the model's time step."""
 
-    episode_length_s: float
+    episode_length_s: ClassVar[float]
     """Seconds after which an episode is truncated."""
 
-    observations: Mapping[str, Sequence[Term]]
+    observations: ClassVar[Mapping[str, Sequence[Term]]]
     """Groups of terms: "policy" is what a policy sees; "critic", where there is one, what a critic may see in training."""
 
-    action: Action = Action()
+    action: ClassVar[Action] = Action()
     """What an action is."""
 
     memory: ClassVar[Mapping[str, int]] = {}
     """The task's own arrays that live with the simulation: name -> width."""
 
-    params: Mapping[str, Parameter] = {}
+    params: ClassVar[Mapping[str, Parameter]] = {}
     """The values that differ between simulations."""
 
     reads: ClassVar[tuple[str, ...]] = ()

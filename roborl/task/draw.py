@@ -67,7 +67,7 @@ class Draw:
 
     def integers(self, name: str, low: int, high: int, size: int = 1) -> np.ndarray:
         """Return (N, size) whole numbers, as floats, uniform in low, ..., high (both included)."""
-        return np.floor(self.uniform(name, low, high + 1, size))
+        return low + np.floor(self.uniform(name, 0.0, high - low + 1, size))  # never rounds up to high + 1
 
     def _words(self, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         index = np.arange(count, dtype=np.uint64)[None, :]

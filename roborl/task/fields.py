@@ -23,8 +23,6 @@ class Fields:
         memory: the task's own arrays that live with the simulation, name -> (N, k).
     """
 
-    __slots__ = ("_arrays", "memory", "params", "xp")
-
     def __init__(
         self,
         xp: Any,
@@ -34,17 +32,16 @@ class Fields:
     ) -> None:
         self.xp = xp
         self._arrays = arrays
+        self.__dict__.update(arrays)  # plain attributes: a task reads them at every step
         self.params = params
         self.memory = memory
 
     def __getattr__(self, name: str) -> Array:
-        try:
-            return self._arrays[name]
-        except KeyError:
-            raise AttributeError(
-                f"field {name!r} is not available; a task names derived fields in `reads` "
-                f"(available here: {', '.join(self._arrays)})"
-            ) from None
+        """Say what there is, for a name that is not: Python asks here last."""
+        raise AttributeError(
+            f"field {name!r} is not available; a task names derived fields in `reads` "
+            f"(available here: {', '.join(self.__dict__.get('_arrays', ()))})"
+        )
 
     def __getitem__(self, ids: Array) -> Fields:
         """Return copies of the rows ``ids`` as Fields of their own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roborl.errors import ConfigError
+from roborl.errors import ConfigError, UnknownName
 from roborl.task.contract import Task
 from roborl.task.fields import Array, Fields
 from roborl.task.terms import LAST_ACTION, Reader, Term
@@ -83,20 +83,40 @@ class Observer:
             raise ConfigError(
                 f"{type(task).__name__}.observations needs a group 'policy', got {list(task.observations)}"
             )
+        self._recorded: list[BoundTerm] = []
+        keys: dict[int, str] = {}  # one term in several groups is one sensor, with one memory
         for group, terms in task.observations.items():
             start = 0
             self.groups[group] = []
             for term in terms:
+                if any(term.name == earlier.term.name for earlier in self.groups[group]):
+                    raise ConfigError(f"{type(task).__name__}.observations[{group!r}] has two terms {term.name!r}")
+                _check_names(task, term)
                 read, labels = term.source.bind(model)
-                bound = BoundTerm(term, read, labels, start, f"obs/{group}/{term.name}")
+                key = keys.setdefault(id(term), f"obs/{group}/{term.name}")
+                bound = BoundTerm(term, read, labels, start, key)
                 self.groups[group].append(bound)
                 start += bound.size
-                if term.recorded:
-                    self.memory[bound.key] = bound.memory_size
+                if term.recorded and key not in self.memory:
+                    self.memory[key] = bound.memory_size
+                    self._recorded.append(bound)
                 if term.source.kind == "last_action":
                     self.memory[LAST_ACTION] = action_width
         self.widths = {group: sum(b.size for b in bound) for group, bound in self.groups.items()}
-        self._recorded = [b for bound in self.groups.values() for b in bound if b.term.recorded]
+
+    def check(self, f: Fields) -> None:
+        """Raise ConfigError for a term that cannot be read, or whose reading is not as wide as it is said to be."""
+        for bound in self.groups.values():
+            for b in bound:
+                try:
+                    shape = tuple(b.read(f).shape)
+                except (AttributeError, IndexError, KeyError) as error:
+                    raise ConfigError(f"the observation term {b.term.name!r} cannot be read: {error}") from error
+                if shape != (len(f.qpos), b.width):
+                    raise ConfigError(
+                        f"the observation term {b.term.name!r} must have the shape ({len(f.qpos)}, {b.width}), "
+                        f"a column for each of {', '.join(b.labels)}; got {shape}"
+                    )
 
     @property
     def records(self) -> bool:
@@ -124,3 +144,15 @@ class Observer:
             )
             for group, bound in self.groups.items()
         }
+
+
+def _check_names(task: Task, term: Term) -> None:
+    """Raise if a term reads memory or a parameter that the task has not."""
+    source = term.source.describe()
+    while "of" in source:
+        source = source["of"]
+    owner = type(task).__name__
+    if source["kind"] == "remembered" and source["memory"] not in task.memory:
+        raise UnknownName(f"memory of {owner}", source["memory"], task.memory)
+    if source["kind"] == "parameter" and source["parameter"] not in task.params:
+        raise UnknownName(f"parameter of {owner}", source["parameter"], task.params)

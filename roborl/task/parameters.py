@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roborl.errors import check_range
+from roborl.errors import UnknownName, check_range
 
 if TYPE_CHECKING:
     import mujoco
@@ -69,6 +69,9 @@ class BodyMass(Parameter):
 
     def nominal(self, model: mujoco.MjModel) -> np.ndarray:
         """Return the body's mass, (1,)."""
+        known = [model.body(i).name for i in range(model.nbody)]
+        if self.body not in known:
+            raise UnknownName("body", self.body, known)
         return np.array([model.body(self.body).mass[0]])
 
     def sample(self, name: str, draw: Draw, nominal: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """How fast SAC trains, in env steps/s of the steady state: roborl against stable-baselines3, SBX and RLtools.
 
 roborl is a plain `roborl train` with logging and checkpoints on; its speed is the slope of env_steps over
-wall_s in metrics.jsonl once learning goes on. One update a step everywhere. Each repeat asks every subject once;
-a ratio is taken within a repeat, and the table shows the medians.
+wall_s in metrics.jsonl once learning goes on. One update a step everywhere. Each repeat asks every subject
+once; a ratio is taken within a repeat, and the table shows the medians.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ def _peer_rate(worker: Worker, steps: int) -> float:
 
 
 def _ratio(ours: list[float] | None, theirs: list[float]) -> float | None:
-    return ours and round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3)
+    if ours is None:
+        return None
+    return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3)
 
 
 def main() -> None:

@@ -1,0 +1,329 @@
+"""The command line: `roborl tasks | train | resume | eval | plan | export | verify | view | doctor | demo`."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from roborl.errors import RoborlError, UsageError
+
+EXAMPLES = """examples:
+  roborl tasks CartpoleSwingup
+  roborl train sac roborl/CartpoleSwingup-v1
+  roborl eval runs/sac-CartpoleSwingup-v1-s0 --video swingup.mp4
+  roborl export runs/sac-CartpoleSwingup-v1-s0 && roborl verify runs/sac-CartpoleSwingup-v1-s0/policy.onnx
+  roborl plan mppi CartpoleSwingup --video plan.mp4"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(UsageError.exit_code)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: the arguments; None: those of the process.
+
+    Returns:
+        The exit code: 0, 1 if something broke or a check failed, 2 if what was asked for is wrong, 130 if interrupted.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        options = _parser(arguments).parse_args(arguments)
+        return options.run(options)
+    except RoborlError as error:
+        print(f"roborl: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("roborl: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return 0
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="roborl", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, run: Any, help_text: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--json", action="store_true", help="print the result as JSON, for machines")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("tasks", _tasks, "List the tasks, or describe one.", "roborl tasks CartpoleSwingup")
+    sub.add_argument("task", nargs="?", help="a task's name, or FILE.py:Class")
+
+    sub = command("train", _train, "Train a learner on a task.", "roborl train sac CartpoleSwingup --steps 50000")
+    _add_train_arguments(sub, arguments)
+
+    sub = command("resume", _resume, "Continue a run from its last checkpoint.", "roborl resume runs/RUN")
+    sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
+    sub.add_argument("--steps", type=int, help="train to this many steps instead of those it was begun with")
+    sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint to continue from (default: the last)")
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
+
+    sub = command("eval", _eval, "Evaluate a run's policy.", "roborl eval runs/RUN --episodes 20 --video episode.mp4")
+    sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
+    sub.add_argument("--episodes", type=int, default=20, help="how many (default: 20)")
+    sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
+    sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint (default: the last)")
+    sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
+
+    sub = command("plan", _plan, "Control a task by planning on its simulator.", "roborl plan mppi CartpoleSwingup")
+    sub.add_argument("planner", help="the planner's name")
+    sub.add_argument("task", help="a task's name, or FILE.py:Class")
+    sub.add_argument("--episodes", type=int, default=1, help="how many (default: 1)")
+    sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
+    sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
+    sub.add_argument("--set", **_ASSIGNMENT, help="a setting of the planner, as samples=64")
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
+
+    sub = command("export", _export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx")
+    sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
+    sub.add_argument("--out", type=Path, help="the file (default: policy.onnx in the run's folder)")
+    sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint (default: the last)")
+
+    sub = command("verify", _verify, "Check an exported policy.", "roborl verify runs/RUN/policy.onnx")
+    sub.add_argument("bundle", metavar="BUNDLE", type=Path, help="the exported file")
+    sub.add_argument("--episodes", type=int, default=20, help="episodes in simulation (default: 20)")
+
+    sub = command("view", _view, "Watch a run's policy in MuJoCo's viewer.", "roborl view runs/RUN")
+    sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
+
+    command("doctor", _doctor, "Say what works on this machine, and what to install.", "roborl doctor")
+
+    sub = command("demo", _demo, "Train, evaluate, export, verify, and show a cart-pole.", "roborl demo --out demo")
+    sub.add_argument("--out", type=Path, default=Path("demo"), help="the folder for everything (default: demo)")
+    return parser
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """Parse NAME=VALUE; the value is JSON, or else a string."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+_ASSIGNMENT: dict[str, Any] = {"type": _assignment, "action": "append", "default": [], "metavar": "NAME=VALUE"}
+
+
+def _add_train_arguments(sub: argparse.ArgumentParser, arguments: list[str]) -> None:
+    sub.add_argument("algo", help="the learner's name; name it before --help to see its settings")
+    sub.add_argument("task", nargs="?", help="a task, FILE.py:Class, or the id of a gymnasium environment")
+    sub.add_argument("--out", type=Path, help="the run's folder (default: runs/ALGO-TASK-sSEED)")
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
+    sub.add_argument("--option", **_ASSIGNMENT, help="an option of the task, as ctrl_cost_weight=0.2")
+    if arguments[:1] != ["train"]:
+        return  # what follows loads torch, which no other command's parsing needs
+    from roborl.algos import LEARNERS, learner_class
+    from roborl.run.config import RunConfig
+
+    _add_fields(sub.add_argument_group("the run"), RunConfig, ("learner", "task", "options", "settings"))
+    algo = next((word for word in arguments[1:] if not word.startswith("-")), None)
+    if algo in LEARNERS:
+        _add_fields(sub.add_argument_group(f"settings of {algo}"), learner_class(algo).Config, ())
+
+
+def _add_fields(group: Any, config_class: type, without: tuple[str, ...]) -> None:
+    """Add an option for every field of a configuration, its docstring the help; unset ones leave no trace."""
+    hints, docs = typing.get_type_hints(config_class), field_docs(config_class)
+    for field in dataclasses.fields(config_class):
+        if field.name in without:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        default = "" if field.default in (None, dataclasses.MISSING) else f" (default: {_show(field.default)})"
+        common = {"default": argparse.SUPPRESS, "help": (docs[field.name] + default).replace("%", "%%")}
+        if hints[field.name] is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        else:
+            kind, metavar = _value_type(hints[field.name])
+            group.add_argument(flag, type=kind, metavar=metavar, **common)
+
+
+def _value_type(hint: Any) -> tuple[Any, str]:
+    """Return the function that reads a value of a field's type from the command line, and the type's name."""
+    if isinstance(hint, types.UnionType):
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    if typing.get_origin(hint) is tuple:
+        element = typing.get_args(hint)[0]
+
+        def values(text: str) -> tuple[Any, ...]:
+            return tuple(element(part) for part in text.split(","))
+
+        values.__name__ = f"list of {element.__name__}"
+        return values, f"{element.__name__.upper()},..."
+    return hint, hint.__name__.upper()
+
+
+def _show(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def field_docs(config_class: type) -> dict[str, str]:
+    """Return the docstring under each field of a configuration, on one line."""
+    body = ast.parse(inspect.getsource(config_class)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for statement, following in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            is_doc = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            docs[statement.target.id] = " ".join(str(following.value.value).split()) if is_doc else ""
+    return docs
+
+
+def _print(options: argparse.Namespace, result: Any, text: str) -> None:
+    print(json.dumps(result) if options.json else text)
+
+
+def _tasks(options: argparse.Namespace) -> int:
+    from roborl import tasks
+    from roborl.run import tables
+
+    if options.task is None:
+        rows = tables.list_tasks()
+        header = ["task", "steps", "rate", ""]
+        cells = [
+            [row["task"], str(row["episode_steps"]), f"{1.0 / row['control_dt']:g} Hz", row["summary"]] for row in rows
+        ]
+        _print(options, rows, "\n".join(tables.table(header, cells)))
+        return 0
+    description = tables.describe_task(tasks.load(options.task))
+    _print(options, description, tables.render_task(description))
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from roborl.algos import learner_class
+    from roborl.run import training
+    from roborl.run.config import RunConfig
+
+    learner = learner_class(options.algo)
+    if options.task is None:
+        raise UsageError("train needs a task, as in `roborl train sac CartpoleSwingup`; `roborl tasks` lists them")
+    given = vars(options)
+    run = {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given and f.name != "task"}
+    settings = {f.name: given[f.name] for f in dataclasses.fields(learner.Config) if f.name in given}
+    config = RunConfig(options.algo, options.task, options=dict(options.option), settings=settings, **run)
+    return _report_training(options, training.train(config, options.out, quiet=options.quiet))
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from roborl.run import training
+
+    result = training.resume(
+        options.run_dir, steps=options.steps, checkpoint=options.checkpoint, quiet=options.quiet
+    )
+    return _report_training(options, result)
+
+
+def _report_training(options: argparse.Namespace, result: Any) -> int:
+    shown = "none has ended" if result.episode_return is None else f"{result.episode_return:.1f}"
+    text = (
+        f"{result.run_dir}: {result.env_steps} steps in {result.wall_s:.0f} s, return of the last episodes {shown}\n"
+        f"next: roborl eval {result.run_dir}"
+    )
+    _print(options, result._asdict() | {"run_dir": str(result.run_dir)}, text)
+    return 130 if result.interrupted else 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from roborl.run import api
+
+    result = api.evaluate(
+        options.run_dir,
+        episodes=options.episodes,
+        seed=options.seed,
+        checkpoint=options.checkpoint,
+        video=options.video,
+    )
+    text = result.summary() + ("" if options.video is None else f"\nvideo: {options.video}")
+    _print(options, result.to_json(), text)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from roborl.run import planning
+
+    result = planning.plan(
+        options.planner,
+        options.task,
+        episodes=options.episodes,
+        seed=options.seed,
+        settings=dict(options.set),
+        video=options.video,
+        quiet=options.quiet,
+    )
+    _print(options, result.to_json(), result.summary())
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from roborl.run import api
+
+    path = api.export(options.run_dir, options.out, options.checkpoint)
+    _print(options, {"bundle": str(path)}, f"{path}\nnext: roborl verify {path}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from roborl.run import bundle
+
+    report = bundle.verify(options.bundle, options.episodes)
+    print(report.to_json() if options.json else report.table())
+    return 0 if report.passed else 1
+
+
+def _view(options: argparse.Namespace) -> int:
+    from roborl.run import viewer
+
+    viewer.view(options.run_dir)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from roborl.run import doctor, tables
+
+    findings = doctor.examine()
+    rows = [[f["what"], "ok" if f["works"] else "MISSING", f["found"], f["remedy"]] for f in findings]
+    _print(options, findings, "\n".join(tables.table(["what", "state", "found", "remedy"], rows)))
+    return 0 if all(f["works"] for f in findings) else 1
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from roborl.run import demo
+
+    result = demo.demo(options.out)
+    _print(options, result, "\n".join(f"{name}: {value}" for name, value in result.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

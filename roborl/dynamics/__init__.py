@@ -1,0 +1,1 @@
+"""What predicts (x, u) -> x': the simulator; one a file."""

@@ -1,0 +1,132 @@
+"""The simulator as what predicts: a task's own physics, rewards, delays and commands, K futures at once."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from roborl.dynamics.contract import Dynamics, Prediction, Rollout
+from roborl.sim import STATE_FIELDS, Sim, SimState, compile_task
+from roborl.task.contract import Task
+from roborl.task.fields import Fields
+
+_RECORDED = {
+    "time": mujoco.mjtState.mjSTATE_TIME,
+    "qpos": mujoco.mjtState.mjSTATE_QPOS,
+    "qvel": mujoco.mjtState.mjSTATE_QVEL,
+    "act": mujoco.mjtState.mjSTATE_ACT,
+}
+"""The state fields that physics changes, as `Batch.rollout` records them."""
+
+
+class MujocoDynamics(Dynamics):
+    """A task's simulator, with as many simulations as a call has rows; they are kept from call to call.
+
+    Args:
+        task: the task.
+        num_threads: threads that step them; 0: one for each processor.
+        model: the task's compiled model, where it has been compiled before.
+    """
+
+    def __init__(self, task: Task, *, num_threads: int = 0, model: mujoco.MjModel | None = None) -> None:
+        self.task = task
+        self.steps = 0
+        self._model = compile_task(task) if model is None else model
+        self._num_threads = num_threads
+        self._sim = self._make_sim(1)
+        self.action_low, self.action_high = self._sim.action_low, self._sim.action_high
+        # rewards that need only what physics leaves behind can be had after all of it, from one call of Batch.rollout
+        self._records_suffice = (
+            type(task).control is Task.control
+            and type(task).advance is Task.advance
+            and task.action.longest_delay == 0
+            and not (task.reads or task.memory or self._sim.observer.memory)
+        )
+
+    def _make_sim(self, num_sims: int) -> Sim:
+        return Sim(
+            self.task, num_sims, num_threads=self._num_threads, model=self._model, record_observations=False
+        )
+
+    def _restored(self, x: SimState, num_sims: int, seed: int) -> Sim:
+        """Return ``num_sims`` simulations at ``x``, whose draws come from ``seed``."""
+        if self._sim.num_sims != num_sims:
+            self._sim = self._make_sim(num_sims)
+        counters = x.counters.copy()
+        counters[:, 0] = seed
+        self._sim.restore(x._replace(counters=counters))
+        return self._sim
+
+    def step(self, x: SimState, u: np.ndarray, seed: int) -> Prediction:
+        """Predict one control step; see `Dynamics.step`.
+
+        The seeds in the predicted states' counters are those of ``x``.
+        """
+        sim = self._restored(x, len(u), seed)
+        result = sim.step(u)
+        self.steps += len(u)
+        after = sim.state()
+        after.counters[:, 0] = x.counters[:, 0]
+        diverged = sim.diverged | ~np.isfinite(result.reward)
+        return Prediction(after, np.where(diverged, np.nan, result.reward), result.terminated.copy(), diverged)
+
+    def rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
+        """Predict what action sequences are worth; see `Dynamics.rollout`."""
+        if self._records_suffice:
+            rollout = self._recorded_rollout(x0, U, seed)
+            if not rollout.diverged.any():
+                return rollout
+        return self._stepped_rollout(x0, U, seed)
+
+    def _stepped_rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
+        """Predict any task, step by step."""
+        sim = self._restored(x0, len(U), seed)
+        rewards = np.zeros(U.shape[:2])
+        ended, diverged = np.zeros(len(U), bool), np.zeros(len(U), bool)
+        for t in range(U.shape[1]):
+            result = sim.step(U[:, t])
+            self.steps += len(U)
+            rewards[:, t] = np.where(ended, 0.0, result.reward)
+            diverged |= sim.diverged & ~ended  # a simulation that has ended is stepped in vain, and may do as it likes
+            ended |= result.terminated | diverged
+            if ended.all():
+                break
+        return Rollout(rewards, diverged | ~np.isfinite(rewards).all(axis=1))
+
+    def _recorded_rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
+        """Predict all physics in one call, and its rewards in another: the same numbers, sooner.
+
+        Where a simulation diverges it does not say when: `rollout` asks again, step by step.
+        """
+        num, horizon, width = U.shape
+        sim = self._restored(x0, num, seed)
+        start = {name: getattr(sim.fields, name).copy() for name in STATE_FIELDS}
+        control = self.task.control(sim.fields, U.reshape(-1, width)).reshape(num, horizon, -1)
+        records = sim.batch.rollout(
+            horizon * sim.substeps,
+            np.repeat(control, sim.substeps, axis=1),
+            int(mujoco.mjtState.mjSTATE_CTRL),
+            record=tuple(_RECORDED.values()),
+        )
+        self.steps += num * horizon
+        sim.note_divergence()
+        after = {name: records[spec][:, sim.substeps - 1 :: sim.substeps] for name, spec in _RECORDED.items()}
+        after |= {"time": after["time"][:, :, 0], "ctrl": control}
+        after |= {name: np.repeat(start[name][:, None], horizon, 1) for name in STATE_FIELDS if name not in after}
+        before = {name: np.concatenate((start[name][:, None], a[:, :-1]), axis=1) for name, a in after.items()}
+        before_f, after_f = self._flat_fields(sim, before, horizon), self._flat_fields(sim, after, horizon)
+
+        values = list(self.task.reward_terms(before_f, U.reshape(-1, width), after_f).values())
+        rewards = sum(values[1:], start=values[0]).reshape(num, horizon)
+        terminated = self.task.terminated(after_f)
+        if terminated is not None:
+            ended = np.cumsum(terminated.reshape(num, horizon), axis=1) > 0
+            rewards[:, 1:][ended[:, :-1]] = 0.0
+        return Rollout(rewards, sim.diverged | ~np.isfinite(rewards).all(axis=1))
+
+    @staticmethod
+    def _flat_fields(sim: Sim, arrays: dict[str, np.ndarray], horizon: int) -> Fields:
+        """Return fields over all simulations and steps, (K * H, ...), from arrays (K, H, ...)."""
+        flat = {name: array.reshape(len(array) * horizon, *array.shape[2:]) for name, array in arrays.items()}
+        params = {name: np.repeat(value, horizon, axis=0) for name, value in sim.fields.params.items()}
+        return Fields(np, flat, params, {})

@@ -1,0 +1,161 @@
+"""From a run to a bundle: what deploy needs is gathered here, and the bundle is tried in the task's simulation."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from roborl.deploy.export import export_bundle
+from roborl.deploy.golden import record_golden
+from roborl.deploy.manifest import ActionTerm, Manifest, ObservationTerm
+from roborl.deploy.runtime import Policy
+from roborl.deploy.verify import Check, Report, verify_bundle
+from roborl.run.config import RunConfig
+from roborl.run.evaluate import evaluate
+from roborl.run.executor import Executor, TaskExecutor
+from roborl.run.policy import TrainedPolicy, open_executor
+from roborl.sim import Sim
+
+BUNDLE = "policy.onnx"
+GOLDEN_STEPS = 200
+"""Steps of the first evaluation episode that are kept as golden data."""
+
+
+def export(policy: TrainedPolicy, path: Path) -> Manifest:
+    """Write a run's policy as a bundle.
+
+    Args:
+        policy: the policy.
+        path: the file to write.
+
+    Returns:
+        The bundle's manifest.
+
+    Raises:
+        RunError: if the file cannot be written, or the exported network is not the policy.
+    """
+    executor = open_executor(policy.config, 1)
+    trace: list[np.ndarray] = []
+    first = evaluate(policy.act_units, executor, trace=trace)
+    manifest = describe(policy, executor, {"env_steps": policy.env_steps, "return": first.mean})
+    rows = np.asarray(trace[:GOLDEN_STEPS], np.float32)
+    golden = record_golden(manifest, policy.act, rows, np.arange(len(rows)) == 0)
+    executor.close()
+    export_bundle(
+        path, policy.learner.policy_graph(policy.state), manifest, policy.action_low, policy.action_high, golden
+    )
+    return manifest
+
+
+def describe(policy: TrainedPolicy, executor: Executor, training: dict[str, Any]) -> Manifest:
+    """Return the contract that a controller of this policy must honour."""
+    config = policy.config
+    common: dict[str, Any] = {
+        "task": config.task,
+        "learner": config.learner,
+        "run_path": policy.run_dir.name,
+        "training": training | {"seed": config.seed, "options": config.to_json()["options"]},
+    }
+    if isinstance(executor, TaskExecutor):
+        return _describe_task(executor.env.sim, common)
+    n = executor.spaces.obs["policy"]
+    labels = tuple(f"obs[{i}]" for i in range(n))
+    return Manifest(
+        observations=(
+            ObservationTerm("obs", 0, n, labels, "", "", {"kind": "gymnasium"}, 1.0, 1, 0, on_hardware=False),
+        ),
+        actions=tuple(
+            ActionTerm(f"action[{i}]", float(low), float(high), "", 0.0, 1.0)
+            for i, (low, high) in enumerate(zip(executor.action_low, executor.action_high, strict=True))
+        ),
+        control_rate_hz=1.0 / executor.control_dt if executor.control_dt else 1.0,
+        model_sha256="",
+        **common,
+    )
+
+
+def _describe_task(sim: Sim, common: dict[str, Any]) -> Manifest:
+    task, law = sim.task, sim.task.action
+    observations = tuple(
+        ObservationTerm(
+            name=bound.term.name,
+            start=bound.start,
+            stop=bound.start + bound.size,
+            labels=bound.labels,
+            unit=bound.term.unit,
+            frame=bound.term.frame,
+            source=bound.term.source.describe(),
+            scale=1.0,
+            history=bound.term.history,
+            delay=bound.term.delay,
+            on_hardware=bound.term.source.on_hardware,
+        )
+        for bound in sim.observer.groups["policy"]
+    )
+    default = law.default or (0.0,) * len(sim.action_names)
+    actions = tuple(
+        ActionTerm(name, float(low), float(high), law.unit, float(zero), law.scale)
+        for name, low, high, zero in zip(
+            sim.action_names, sim.action_low, sim.action_high, default, strict=True
+        )
+    )
+    size = mujoco.mj_sizeModel(sim.model)
+    binary = np.empty(size, np.uint8)
+    mujoco.mj_saveModel(sim.model, None, binary)
+    return Manifest(
+        observations=observations,
+        actions=actions,
+        control_rate_hz=1.0 / task.control_dt,
+        model_sha256=hashlib.sha256(binary.tobytes()).hexdigest(),
+        action_delay=law.delay,
+        joint_names=tuple(sim.model.joint(i).name for i in range(sim.model.njnt)),
+        command_names=tuple(name for name in task.memory if name == "command"),
+        **common,
+    )
+
+
+def verify(path: Path, episodes: int = 20) -> Report:
+    """Check a bundle: its seal, its contract, its golden data, and that it does in simulation what the original did.
+
+    Args:
+        path: the bundle.
+        episodes: episodes in simulation.
+
+    Raises:
+        CorruptFile: if it is no bundle, or was altered.
+    """
+
+    def in_simulation(policy: Policy) -> list[Check]:
+        training = policy.manifest.training
+        executor = open_executor(_config_of(policy), episodes)
+        low, high = executor.action_low, executor.action_high
+
+        def act(obs: np.ndarray) -> np.ndarray:
+            actions = np.stack([policy.act(row.astype(np.float32)) for row in obs])
+            return (2.0 * actions - (high + low)) / (high - low)
+
+        result = evaluate(act, executor)
+        executor.close()
+        expected = training["return"]
+        close = abs(result.returns[0] - expected) <= 0.01 * max(abs(expected), 1.0)
+        return [
+            Check(
+                "simulation",
+                close,
+                f"return {result.returns[0]:.2f} in the first episode, {expected:.2f} by the original; "
+                f"mean {result.mean:.1f} over {episodes}",
+            )
+        ]
+
+    return verify_bundle(path, in_simulation)
+
+
+def _config_of(policy: Policy) -> RunConfig:
+    manifest = policy.manifest
+    return RunConfig(manifest.learner, manifest.task, options=manifest.training.get("options", {}))
+
+

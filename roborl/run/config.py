@@ -1,0 +1,138 @@
+"""What a run is told: the learner, the task, and how to run them; written to the run's folder as config.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from roborl import presets
+from roborl.algos import learner_class
+from roborl.errors import ConfigError, CorruptFile, UnknownName, UsageError, check_range
+
+FORMAT = 1
+"""Version of config.json; it changes when an older roborl could no longer read a run."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of a training run, beside the learner's own."""
+
+    learner: str
+    """The learner's name."""
+    task: str
+    """A task of roborl's, FILE.py:Class, or the id of a gymnasium environment."""
+    steps: int = 100_000
+    """Environment steps to train for, all environments together."""
+    seed: int = 0
+    """The seed from which all randomness of the run follows."""
+    num_envs: int = 1
+    """Environments that run side by side."""
+    device: str = "cpu"
+    """Where the learner computes: cpu or cuda."""
+    compile: bool = True
+    """Whether the update is compiled, where the machine can."""
+    threads: int = 0
+    """Threads of the learner's arithmetic; 0: chosen by the size of the networks."""
+    sim_threads: int = 0
+    """Threads that step the simulations; 0: one for each processor, at most one for each environment."""
+    log_every: int = 1_000
+    """Environment steps between lines of metrics."""
+    checkpoint_every: int = 10_000
+    """Environment steps between checkpoints."""
+    keep: int = 3
+    """Checkpoints kept."""
+    tensorboard: bool = True
+    """Whether TensorBoard events are written beside metrics.jsonl."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The task's options."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The learner's settings, all of them once `resolve` has filled in presets and defaults."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_envs", "log_every", "checkpoint_every", "keep"):
+            _check_count(name, getattr(self, name), 1)
+        for name in ("seed", "threads", "sim_threads"):
+            _check_count(name, getattr(self, name), 0)
+        if self.device.split(":")[0] not in ("cpu", "cuda"):
+            raise ConfigError(f"device must be cpu or cuda, got {self.device!r}")
+        if self.device != "cpu" and not torch.cuda.is_available():
+            raise UsageError(f"device {self.device!r} was asked for, but torch sees no CUDA device here")
+
+    def learner_config(self) -> Any:
+        """Return the learner's configuration.
+
+        Raises:
+            UnknownName: if a setting is none of the learner's.
+            ConfigError: if a setting is out of its range.
+        """
+        return build_config(learner_class(self.learner).Config, self.settings)
+
+    def resolve(self) -> RunConfig:
+        """Return the configuration with nothing left open: presets, the learner's defaults, threads."""
+        settings = presets.settings(self.learner, self.task) | self.settings
+        filled = dataclasses.replace(self, settings=settings)
+        config = filled.learner_config()
+        settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        processors = len(os.sched_getaffinity(0))
+        # below some width more threads cost more than they bring
+        wide = max(settings.get("hidden", (256,))) * settings.get("batch_size", 256) > 128 * 128
+        return dataclasses.replace(
+            filled,
+            settings=settings,
+            threads=self.threads or (processors if wide else 1),
+            sim_threads=self.sim_threads or min(processors, self.num_envs),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the configuration as JSON."""
+        return json.loads(json.dumps({"format": FORMAT} | dataclasses.asdict(self)))  # tuples become lists
+
+    @classmethod
+    def load(cls, path: Path) -> RunConfig:
+        """Read config.json.
+
+        Raises:
+            CorruptFile: if it is none, or of a format that this version does not read.
+        """
+        try:
+            data = json.loads(path.read_text())
+            found = data.pop("format")
+        except FileNotFoundError:
+            raise UsageError(f"{path.parent} is no run: it has no {path.name}") from None
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise CorruptFile(f"{path} is no configuration of a run: {error}") from error
+        if found != FORMAT:
+            raise CorruptFile(f"{path} has format {found!r}; this version reads {FORMAT}")
+        try:
+            return build_config(cls, data)
+        except UnknownName as error:
+            raise CorruptFile(f"{path}: {error}") from error
+
+
+def build_config(config_class: type, values: dict[str, Any]) -> Any:
+    """Return a configuration from values by name; lists become the tuples that configurations hold.
+
+    Raises:
+        UnknownName: if a name is none of its fields.
+        ConfigError: if a field is missing or out of its range.
+    """
+    names = [f.name for f in dataclasses.fields(config_class)]
+    for name in values:
+        if name not in names:
+            raise UnknownName(f"setting of {config_class.__name__.removesuffix('Config').lower()}", name, names)
+    try:
+        return config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise ConfigError(f"{config_class.__name__}: {error}") from error
+
+
+def _check_count(name: str, got: Any, low: int) -> None:
+    if not isinstance(got, int):
+        raise ConfigError(f"{name} must be a whole number, got {got!r}")
+    check_range(name, got, low)

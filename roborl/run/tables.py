@@ -1,0 +1,95 @@
+"""Tables for people: a task's observations, actions, reward and rates, from the code that defines them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from roborl import models, tasks
+from roborl.sim import Sim
+from roborl.task.contract import Task
+
+
+def list_tasks() -> list[dict[str, Any]]:
+    """Return every task's id and what it is, in a line."""
+    rows = []
+    for name in tasks.names():
+        task = tasks.load(name)
+        rows.append(
+            {
+                "task": name,
+                "robot": task.robot,
+                "episode_steps": task.episode_steps,
+                "control_dt": task.control_dt,
+                "summary": _first_line(task),
+            }
+        )
+    return rows
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    """Return everything there is to know of a task, as JSON."""
+    sim = Sim(task, 1, num_threads=1)
+    sim.reset()
+    result = sim.step(np.zeros((1, len(sim.action_names))))
+    return sim.describe() | {
+        "summary": inspect.getdoc(task) or "",
+        "model": str(models.path_of(task.robot)),
+        "options": task.options(),
+        "reward_terms": sorted(result.terms),
+        "terminates": type(task).terminated is not Task.terminated,
+        "has_success": type(task).success is not Task.success,
+        "parameters": {
+            name: {"kind": type(p).__name__, "unit": p.unit, "nominal": p.nominal(sim.model).tolist()}
+            for name, p in task.params.items()
+        },
+    }
+
+
+def render_task(description: dict[str, Any]) -> str:
+    """Return a task's description as text, table by table."""
+    d = description
+    lines = [f"{d['task']}: {d['summary']}", ""]
+    lines += [
+        f"robot {d['robot']} ({d['model']})",
+        f"control every {d['control_dt']:g} s ({1.0 / d['control_dt']:g} Hz), physics every {d['timestep']:g} s, "
+        f"episodes of {d['episode_steps']} steps, {'may end before' if d['terminates'] else 'none ends before'}",
+        f"reward = {' + '.join(d['reward_terms'])}",
+    ]
+    for name, p in d["parameters"].items():
+        lines.append(f"drawn for each episode: {name} ({p['kind']}, nominal {p['nominal']} {p['unit']})")
+    if d["options"]:
+        lines.append("options: " + ", ".join(f"{name}={value}" for name, value in d["options"].items()))
+    for group, terms in d["observations"].items():
+        rows = [
+            [
+                f"{t['start']}:{t['stop']}",
+                t["name"],
+                ", ".join(t["entries"]),
+                t["unit"],
+                str(t["noise"] or ""),
+                str(t["delay"] or ""),
+                str(t["history"]) if t["history"] > 1 else "",
+                "yes" if t["on_hardware"] else "no",
+            ]
+            for t in terms
+        ]
+        header = ["slice", "term", "entries", "unit", "noise", "delay", "history", "on hardware"]
+        lines += ["", f"observation group {group!r}", *table(header, rows)]
+    rows = [[a["name"], f"{a['low']:g}", f"{a['high']:g}", a["unit"]] for a in d["actions"]]
+    lines += ["", "actions", *table(["name", "low", "high", "unit"], rows)]
+    return "\n".join(lines)
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Return a table's lines, columns aligned; empty columns are left out."""
+    kept = [c for c in range(len(header)) if any(row[c] for row in rows)]
+    grid = [[header[c] for c in kept], *([row[c] for c in kept] for row in rows)]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(kept))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in grid]
+
+
+def _first_line(task: Task) -> str:
+    return (inspect.getdoc(task) or "").partition("\n")[0]
