@@ -151,7 +151,6 @@ class Sim:
         self.observer.check(self.fields)
         self._derived = [(live[name], output) for name, output in outputs.items()]
         self._ctrl = live["ctrl"]
-        self._overrides_control = type(task).control is not Task.control
         self._overrides_advance = type(task).advance is not Task.advance
         self._warnings = self.batch.warning[:, _UNSTABLE, 1]
         self._shapes_checked = False
@@ -256,24 +255,24 @@ class Sim:
         if self._memory.size:
             self._advance_memory(action)
         terms = task.reward_terms(self._before, action, f)
-        for name, value in terms.items():
-            if value.base is not None:  # perhaps a view of the state, which will change
-                terms[name] = value.copy()
-        values = list(terms.values())
-        reward = values[0] if len(values) == 1 else sum(values[1:], start=values[0])
         terminated, success = task.terminated(f), task.success(f)
         if terminated is None:
             terminated = np.zeros(self.num_sims, bool)
         if not self._shapes_checked:
             self._check_shapes({**terms, "terminated": terminated, "success": success})
+        for name, value in terms.items():
+            if value.base is not None:  # perhaps a view of the state, which will change
+                terms[name] = value.copy()
+        values = list(terms.values())
+        reward = values[0] if len(values) == 1 else sum(values[1:], start=values[0])
         return StepResult(reward, terms, terminated, success)
 
     def _check_shapes(self, values: Mapping[str, np.ndarray | None]) -> None:
         for name, value in values.items():
-            if value is not None and value.shape != (self.num_sims,):
+            if value is not None and np.shape(value) != (self.num_sims,):
                 raise ConfigError(
                     f"{name!r} of {type(self.task).__name__} must have the shape ({self.num_sims},), "
-                    f"one number for each simulation, got {value.shape}"
+                    f"one number for each simulation, got {np.shape(value)}"
                 )
         self._shapes_checked = True
 

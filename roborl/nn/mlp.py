@@ -117,7 +117,9 @@ def ensemble_mlp(params: Layers, x: Tensor, activation: str = "relu", precision:
     """
     members = params[0]["w"].shape[0]
     if os.environ.get("SEP"):
-        return torch.stack([_through([{"w":l["w"][e],"b":l["b"][e,0]} for l in params], x, activation, precision) for e in range(members)])
+        if os.environ["SEP"]=="1": return torch.stack([_through([{"w":l["w"][e],"b":l["b"][e,0]} for l in params], x, activation, precision) for e in range(members)])
+        ub=[(l["w"].unbind(0),l["b"].squeeze(1).unbind(0)) for l in params]
+        return torch.stack([_through([{"w":w[e],"b":b[e]} for w,b in ub], x, activation, precision) for e in range(members)])
     return _through(params, x.expand(members, *x.shape), activation, precision)
 
 

@@ -235,9 +235,7 @@ class Progress:
             TextColumn("{task.fields[left]} left"),
             console=Console(file=self._stream),
         )
-        self._task = bar.add_task(
-            "", total=self._total, completed=self._step, speed="-", shown_return="-", left="-"
-        )
+        self._task = bar.add_task("", total=self._total, completed=self._step, speed="-", shown_return="-", left="-")
         return bar
 
 

@@ -50,7 +50,8 @@ class OffPolicyLoop:
             self.settings.buffer_size, executor.num_envs, executor.spaces.obs, executor.spaces.action
         )
         self._device = torch.device(config.device)
-        self._compiled = compile_pure(self._learn, config.compile, config.device)
+        self._compiled_learn = compile_pure(self._learn, config.compile, config.device)
+        self._compiled_learn_and_act = compile_pure(self._learn_and_act, config.compile, config.device)
         self._seed = config.seed
         self.state: Tree = learner.init(torch_stream(config.seed, "learner"), device=self._device)
         self._act_noise = torch_stream(config.seed, "act")
@@ -58,47 +59,60 @@ class OffPolicyLoop:
         self._explore = numpy_stream(config.seed, "explore")
         self._sample = numpy_stream(config.seed, "sample")
         self._obs: dict[str, np.ndarray] = {}
-        self._live = np.ones(executor.num_envs, bool)
+        self._action = np.zeros((executor.num_envs, executor.spaces.action), np.float32)
 
     def begin(self) -> None:
         """Begin the first episodes."""
         streams = numpy_stream(self._seed, "environments")
         seeds = streams.integers(0, 2**63, self.executor.num_envs, dtype=np.uint64)
         self._obs = self.executor.reset(seeds)
-        self._observe(self._live)
+        self._observe(np.ones(len(seeds), bool))
+        self._action = self._choose()
 
     def advance(self) -> None:
-        """Take one step in every environment and the updates that are then due.
+        """Take one step in every environment, then the updates that are due, and choose the next actions.
 
         Raises:
             NonFinite: if a loss, a reward or a simulation is not finite.
         """
-        action = self._choose()
-        step = self.executor.step(action)
+        step = self.executor.step(self._action)
         if not math.isfinite(step.reward.sum()):
             raise NonFinite(f"a reward is not finite at step {self.env_steps}")
-        self.replay.append(self._obs, action, step.reward, step.terminated, step.live, step.obs)
+        self.replay.append(self._obs, self._action, step.reward, step.terminated, step.live, step.obs)
         self._obs = step.obs
         self.env_steps += self.episodes.add(step)
         self._observe(~(step.terminated | step.truncated))
         due = math.floor((self.env_steps - self.settings.learning_starts) * self.settings.updates_per_step)
-        while self.updates < due:
-            self._update()
+        while self.updates < due - 1:
+            self._keep(*self._compiled_learn(self.state, *self._batch()))
+        if self.updates < due:
+            # the last update and the actions that follow from it are one compiled call: a call costs more than acting
+            state, metrics, action = self._compiled_learn_and_act(
+                self.state, *self._batch(), self._tensors(self._obs), self._noise()
+            )
+            self._keep(state, metrics)
+            self._action = action.cpu().numpy()
+        else:
+            self._action = self._choose()
 
     def _choose(self) -> np.ndarray:
         """Return actions (N, A) in [-1, 1]: uniform before learning starts, the policy's afterwards."""
-        shape = (self.executor.num_envs, self.executor.spaces.action)
         if self.env_steps < self.settings.learning_starts:
-            return self._explore.uniform(-1.0, 1.0, shape).astype(np.float32)
-        noise = torch.randn(self.learner.act_noise_shape(shape[0]), generator=self._act_noise)
-        with torch.inference_mode():
-            action, _, _ = self.learner.act(self.state, self._tensors(self._obs), None, noise.to(self._device))
+            return self._explore.uniform(-1.0, 1.0, self._action.shape).astype(np.float32)
+        with torch.no_grad():
+            action, _, _ = self.learner.act(self.state, self._tensors(self._obs), None, self._noise())
         return action.cpu().numpy()
 
-    def _update(self) -> None:
+    def _noise(self) -> Tensor:
+        shape = self.learner.act_noise_shape(self.executor.num_envs)
+        return torch.randn(shape, generator=self._act_noise).to(self._device)
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
         batch = self.replay.sample(self._sample, self.settings.batch_size)
         noise = torch.randn(self.learner.update_noise_shape(), generator=self._update_noise)
-        state, metrics = self._compiled(self.state, batch.to(self._device), noise.to(self._device))
+        return batch.to(self._device), noise.to(self._device)
+
+    def _keep(self, state: Tree, metrics: dict[str, Tensor]) -> None:
         for name, value in metrics.items():
             if name.endswith("loss") and not math.isfinite(value):
                 raise NonFinite(f"{name} is {value.item()} at step {self.env_steps} (update {self.updates})")
@@ -108,6 +122,13 @@ class OffPolicyLoop:
     def _learn(self, state: Tree, packed: Tensor, noise: Tensor) -> tuple[Tree, dict[str, Tensor]]:
         batch: Transitions = unpack(packed, self.replay.layout)
         return self.learner.update(state, batch, noise)
+
+    def _learn_and_act(
+        self, state: Tree, packed: Tensor, noise: Tensor, obs: dict[str, Tensor], act_noise: Tensor
+    ) -> tuple[Tree, dict[str, Tensor], Tensor]:
+        state, metrics = self._learn(state, packed, noise)
+        action, _, _ = self.learner.act(state, obs, None, act_noise)
+        return state, metrics, action
 
     def _observe(self, fresh: np.ndarray) -> None:
         """Show the normalisers the observations that a policy will act on; a final one is followed by a reset."""
@@ -126,6 +147,7 @@ class OffPolicyLoop:
         }
         arrays |= {f"executor/{name}": value for name, value in self.executor.state().items()}
         arrays |= {f"episodes/{name}": value for name, value in self.episodes.arrays().items()}
+        arrays["action"] = self._action.copy()
         arrays |= {"rng/act": save_torch(self._act_noise), "rng/update": save_torch(self._update_noise)}
         meta = {
             "env_steps": self.env_steps,
@@ -156,7 +178,9 @@ class OffPolicyLoop:
         self.episodes.load({name: a.numpy() for name, a in under("episodes/").items()}, meta["episodes"])
         self.state = state
         self._obs = self.executor.restore({name: a.numpy() for name, a in under("executor/").items()})
+        self._action = arrays["action"].numpy()
         if not self.executor.restorable:
             self.replay.restart(self._obs)
             self.episodes.restart()
-            self._observe(self._live)
+            self._observe(np.ones(self.executor.num_envs, bool))
+            self._action = self._choose()

@@ -115,9 +115,7 @@ def test_meta_that_json_would_change_is_refused_and_nothing_is_written(tmp_path:
 
 
 @pytest.mark.parametrize("num_envs", [1, 2])
-def test_the_last_ones_are_kept_with_the_rows_they_need_and_share_the_segments(
-    tmp_path: Path, num_envs: int
-) -> None:
+def test_the_last_ones_are_kept_with_the_rows_they_need_and_share_the_segments(tmp_path: Path, num_envs: int) -> None:
     replay = make_replay(200 * num_envs, num_envs)
     checkpoints = Checkpoints(tmp_path)
     written: dict[str, int] = {}
@@ -409,7 +407,8 @@ Checkpoints(sys.argv[1] + "/warm").save(1, {"w": torch.ones(9)}, {}, warm)
 Checkpoints(sys.argv[1] + "/warm").load().fill_replay(Replay(8, N, {"policy": 17}, 6))
 replay = fresh()
 before = peak()
-replay.load_rows(0, np.broadcast_to(np.float32(1), (rows, N, 26)))
+for row in range(0, rows, 1000):
+    replay.load_rows(row, np.ones((1000, N, 26), np.float32))
 filled = peak()
 Checkpoints(sys.argv[1]).save(1, {"w": torch.ones(9)}, {}, replay)
 saved = peak()
@@ -424,6 +423,7 @@ def test_neither_save_nor_load_copies_the_whole_buffer(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PEAK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     filled, save, load = map(float, done.stdout.split())
+    # Pages have 2 MB here, 5% of the buffer; a segment is 3%, the ids of live transitions are 4%.
     assert 0.9 < filled < 1.15
-    assert save < 0.05
+    assert save < 0.06
     assert load < 1.15  # the second buffer and a segment

@@ -76,9 +76,7 @@ def test_where_a_folder_cannot_be_written_nothing_is_left_of_it(
     assert names(tmp_path / "checkpoint") == ["a", "b", "c"]
 
 
-def test_a_folder_whose_name_cannot_be_synced_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_whose_name_cannot_be_synced_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def sync(path: Path) -> None:
         if path == tmp_path:
             raise RunError("cannot sync")

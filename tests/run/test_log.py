@@ -33,9 +33,7 @@ def test_a_line_is_a_json_object_and_floats_come_back_to_the_last_bit(tmp_path: 
         ]
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("-inf"), np.float32("inf"), torch.tensor(float("nan"))]
-)
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), np.float32("inf"), torch.tensor(float("nan"))])
 def test_a_value_that_is_not_finite_is_refused_with_its_name_and_step(tmp_path: Path, value: Any) -> None:
     with (
         MetricsLog(tmp_path, tensorboard=False) as log,
@@ -65,9 +63,7 @@ def test_a_file_that_is_not_the_one_the_checkpoint_remembers_is_refused(tmp_path
     with MetricsLog(tmp_path, tensorboard=False) as log:
         log.write(row(1))
         size = log.offset()
-        with pytest.raises(
-            CorruptFile, match=rf"metrics\.jsonl is truncated: it has {size} of {size + 1} bytes"
-        ):
+        with pytest.raises(CorruptFile, match=rf"metrics\.jsonl is truncated: it has {size} of {size + 1} bytes"):
             log.truncate_to(size + 1)
         with pytest.raises(CorruptFile, match=f"no line ends at byte {size - 1}"):
             log.truncate_to(size - 1)

@@ -1,0 +1,270 @@
+"""MPC: a planner as a policy, in lock-step with the simulation (which waits for it); and whole episodes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from roborl.dynamics.mujoco import MujocoDynamics
+from roborl.envs import Camera
+from roborl.errors import UnknownName, check_range
+from roborl.planners import planner_class
+from roborl.planners.contract import Plan, Planner
+from roborl.sim import Sim, SimState
+from roborl.task.contract import Task
+
+
+class MPCPolicy:
+    """Acts on a planner's plans, each begun from what is left of the one before.
+
+    It takes the whole state of a simulation: planners see the state, policies an observation.
+
+    Args:
+        planner: the planner.
+        replan_steps: control steps acted on each plan.
+
+    Attributes:
+        plans: how many plans have been made.
+        planning_s: seconds spent on them.
+        last_plan: the latest plan, None before the first.
+    """
+
+    def __init__(self, planner: Planner, replan_steps: int = 1) -> None:
+        check_range("replan_steps", replan_steps, 1)
+        self.planner = planner
+        self.replan_steps = replan_steps
+        self.plans = 0
+        self.planning_s = 0.0
+        self.last_plan: Plan | None = None
+        self._age = 0
+
+    def reset(self, seed: int) -> None:
+        """Forget the last plan and seed the planner: begin an episode that depends on no earlier one."""
+        self.planner.seed(seed)
+        self.last_plan = None
+        self._age = 0
+
+    def act(self, x: SimState) -> np.ndarray:
+        """Return the action (na,) for a state of one row.
+
+        Raises:
+            NonFinite: if every prediction diverged.
+        """
+        if self.last_plan is None or self._age >= min(self.replan_steps, len(self.last_plan.U)):
+            start = time.perf_counter()
+            warm_start = None if self.last_plan is None else self.last_plan.shifted(self._age)
+            self.last_plan = self.planner.plan(x, warm_start)
+            self.planning_s += time.perf_counter() - start
+            self.plans += 1
+            self._age = 0
+        self._age += 1
+        return self.last_plan.U[self._age - 1]
+
+    def state(self) -> dict[str, Any]:
+        """Return what its next actions depend on beside the state it is given, as JSON values."""
+        plan = self.last_plan
+        kept = None if plan is None else {"U": plan.U.tolist(), "cost": plan.cost, "stats": plan.stats}
+        return {"planner": self.planner.state(), "plan": kept, "age": self._age}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
+        self.planner.restore(state["planner"])
+        plan = state["plan"]
+        self.last_plan = None if plan is None else Plan(np.array(plan["U"]), plan["cost"], plan["stats"])
+        self._age = state["age"]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happened in an episode of T steps."""
+
+    seed: int
+    """The simulation's seed; the episode is its first."""
+
+    qpos: np.ndarray
+    """(T + 1, nq) positions, the initial ones first."""
+
+    qvel: np.ndarray
+    """(T + 1, nv) velocities."""
+
+    actions: np.ndarray
+    """(T, na) actions, in their units."""
+
+    rewards: np.ndarray
+    """(T,)"""
+
+    success: np.ndarray | None
+    """(T,) bool, whether the goal was reached after each step; None: the task has no such notion."""
+
+    terminated: bool
+    """Whether it ended before its time."""
+
+    @property
+    def total(self) -> float:
+        """The episode's return."""
+        return float(self.rewards.sum())
+
+
+@dataclass(frozen=True)
+class PlanResults:
+    """What a planner did on a task."""
+
+    planner: str
+    task: str
+    settings: dict[str, Any]
+    """The planner's settings, all of them."""
+
+    episodes: list[Episode]
+    plans: int
+    planning_s: float
+    planner_steps: int
+    """Control steps simulated in planning, beside those of the episodes."""
+
+    @property
+    def returns(self) -> np.ndarray:
+        """(episodes,) returns."""
+        return np.array([episode.total for episode in self.episodes])
+
+    def summary(self) -> dict[str, Any]:
+        """Return the results without the trajectories, as JSON values.
+
+        ``success_rate`` is the share of episodes whose goal was reached at the end, ``success_share`` that of all
+        steps; both None where the task has no such notion.
+        """
+        returns, success = self.returns, [e.success for e in self.episodes if e.success is not None]
+        steps = sum(len(episode.rewards) for episode in self.episodes)
+        return {
+            "planner": self.planner,
+            "task": self.task,
+            "settings": self.settings,
+            "episodes": len(self.episodes),
+            "seeds": [episode.seed for episode in self.episodes],
+            "returns": returns.tolist(),
+            "return_mean": float(returns.mean()),
+            "return_std": float(returns.std()),
+            "lengths": [len(episode.rewards) for episode in self.episodes],
+            "success_rate": float(np.mean([s[-1] for s in success])) if success else None,
+            "success_share": float(np.mean(np.concatenate(success))) if success else None,
+            "plans": self.plans,
+            "plans_per_s": self.plans / self.planning_s,
+            "task_steps": steps,
+            "planner_steps": self.planner_steps,
+        }
+
+
+def make_planner(name: str, task: Task, settings: Mapping[str, Any] | None = None, num_threads: int = 0) -> Planner:
+    """Return a planner by name, that predicts a task with its simulator.
+
+    Args:
+        name: one of `PLANNERS`.
+        task: the task.
+        settings: fields of the planner's configuration that differ from its defaults.
+        num_threads: threads that simulate; 0: one for each processor.
+
+    Raises:
+        UnknownName: if there is no such planner, or no such setting.
+        ConfigError: if a setting is outside what is allowed.
+    """
+    cls = planner_class(name)
+    valid = [f.name for f in fields(cls.Config)]
+    for field in settings or {}:
+        if field not in valid:
+            raise UnknownName(f"setting of {name}", field, valid)
+    config = cls.Config(**(settings or {}))
+    return cls(MujocoDynamics(task, num_threads=num_threads), config)
+
+
+def plan_episodes(
+    planner: Planner,
+    *,
+    episodes: int = 1,
+    seed: int = 0,
+    replan_steps: int = 1,
+    on_step: Callable[[int, int, float], None] | None = None,
+    on_frame: Callable[[np.ndarray], None] | None = None,
+) -> PlanResults:
+    """Run episodes of a planner's task, the simulation waiting for each plan.
+
+    Episode i is the first one of a simulation seeded ``seed + i``; nothing in it depends on the episodes before.
+
+    Args:
+        planner: the planner, as of `make_planner`.
+        episodes: how many.
+        seed: the first simulation's seed; the planner's own random numbers come from the same seed by another road.
+        replan_steps: control steps acted on each plan.
+        on_step: called after each step with the episode's number, the step's, and the return so far.
+        on_frame: called with pictures, uint8 (height, width, 3), of each state.
+
+    Raises:
+        NonFinite: if a simulation, or every prediction of it, diverged.
+    """
+    check_range("episodes", episodes, 1)
+    check_range("seed", seed, 0)
+    task, steps_before = planner.dynamics.task, planner.dynamics.steps
+    sim = Sim(task, 1, num_threads=1)
+    policy = MPCPolicy(planner, replan_steps)
+    camera = None if on_frame is None else Camera(sim)
+    done: list[Episode] = []
+    try:
+        for i in range(episodes):
+            sim.seed(np.array([seed + i], np.uint64))
+            sim.reset()
+            policy.reset(int(np.random.SeedSequence(seed + i, spawn_key=(1,)).generate_state(1, np.uint64)[0]))
+            done.append(_run_episode(sim, policy, i, on_step, on_frame, camera))
+    finally:
+        if camera is not None:
+            camera.close()
+    settings = planner.settings()
+    return PlanResults(
+        planner.name,
+        type(task).__name__,
+        settings | {"replan_steps": replan_steps},
+        done,
+        policy.plans,
+        policy.planning_s,
+        planner.dynamics.steps - steps_before,
+    )
+
+
+def _run_episode(
+    sim: Sim,
+    policy: MPCPolicy,
+    number: int,
+    on_step: Callable[[int, int, float], None] | None,
+    on_frame: Callable[[np.ndarray], None] | None,
+    camera: Camera | None,
+) -> Episode:
+    """Run one episode from the state that ``sim`` is in."""
+    f = sim.fields
+    qpos, qvel, actions, rewards, success = [f.qpos[0].copy()], [f.qvel[0].copy()], [], [], []
+    terminated = False
+    for step in range(sim.task.episode_steps):
+        if on_frame is not None and camera is not None:
+            on_frame(camera.picture(0))
+        action = policy.act(sim.state())
+        result = sim.step(action[None])
+        sim.check_finite(step)
+        actions.append(action)
+        rewards.append(result.reward[0])
+        qpos.append(f.qpos[0].copy())
+        qvel.append(f.qvel[0].copy())
+        if result.success is not None:
+            success.append(result.success[0])
+        if on_step is not None:
+            on_step(number, step + 1, float(np.sum(rewards)))
+        terminated = bool(result.terminated[0])
+        if terminated:
+            break
+    return Episode(
+        int(sim.state().counters[0, 0]),
+        np.array(qpos),
+        np.array(qvel),
+        np.array(actions),
+        np.array(rewards),
+        np.array(success) if success else None,
+        terminated,
+    )
