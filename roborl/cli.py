@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import os
 import sys
 import types
 import typing
@@ -25,7 +26,10 @@ EXAMPLES = """examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and which takes options by their full names alone."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
@@ -41,19 +45,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 if something broke or a check failed, 2 if what was asked for is wrong, 130 if interrupted.
     """
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _main(sys.argv[1:] if argv is None else list(argv))
+    except RoborlError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains of it at its exit
+        return 0
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}")
+    except OSError as error:  # the machine's doing, not ours
+        return _fail(str(error))
+
+
+def _main(arguments: list[str]) -> int:
     try:
         options = _parser(arguments).parse_args(arguments)
         return options.run(options)
-    except RoborlError as error:
-        print(f"roborl: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("roborl: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        sys.stderr.close()
-        return 0
+    finally:
+        sys.stdout.flush()
+
+
+def _fail(message: str, exit_code: int = 1) -> int:
+    """Say what went wrong in one line."""
+    print(f"roborl: error: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
@@ -136,7 +154,7 @@ _ASSIGNMENT: dict[str, Any] = {"type": _assignment, "action": "append", "default
 
 
 def _add_train_arguments(sub: argparse.ArgumentParser, arguments: list[str]) -> None:
-    sub.add_argument("algo", help="the learner's name; name it before --help to see its settings")
+    sub.add_argument("algo", help="the learner's name, as sac; name it before --help to see its settings")
     sub.add_argument("task", nargs="?", help="a task, FILE.py:Class, or the id of a gymnasium environment")
     sub.add_argument("--out", type=Path, help="the run's folder (default: runs/ALGO-TASK-sSEED)")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
@@ -147,8 +165,10 @@ def _add_train_arguments(sub: argparse.ArgumentParser, arguments: list[str]) -> 
     from roborl.run.config import RunConfig
 
     _add_fields(sub.add_argument_group("the run"), RunConfig, ("learner", "task", "options", "settings"))
-    algo = next((word for word in arguments[1:] if not word.startswith("-")), None)
-    if algo in LEARNERS:
+    algo = next((word for word in arguments[1:] if word in LEARNERS), None)
+    if algo is None and arguments[1:] and not arguments[1].startswith("-"):
+        algo = arguments[1]  # no learner: better said now than that its settings are unknown options
+    if algo is not None:
         _add_fields(sub.add_argument_group(f"settings of {algo}"), learner_class(algo).Config, ())
 
 
@@ -194,8 +214,8 @@ def field_docs(config_class: type) -> dict[str, str]:
     docs = {}
     for statement, following in zip(body.body, body.body[1:], strict=False):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            is_doc = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-            docs[statement.target.id] = " ".join(str(following.value.value).split()) if is_doc else ""
+            doc = following.value if isinstance(following, ast.Expr) else None
+            docs[statement.target.id] = " ".join(str(doc.value).split()) if isinstance(doc, ast.Constant) else ""
     return docs
 
 
@@ -238,9 +258,7 @@ def _train(options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     from roborl.run import training
 
-    result = training.resume(
-        options.run_dir, steps=options.steps, checkpoint=options.checkpoint, quiet=options.quiet
-    )
+    result = training.resume(options.run_dir, steps=options.steps, checkpoint=options.checkpoint, quiet=options.quiet)
     return _report_training(options, result)
 
 
@@ -248,7 +266,7 @@ def _report_training(options: argparse.Namespace, result: Any) -> int:
     shown = "none has ended" if result.episode_return is None else f"{result.episode_return:.1f}"
     text = (
         f"{result.run_dir}: {result.env_steps} steps in {result.wall_s:.0f} s, return of the last episodes {shown}\n"
-        f"next: roborl eval {result.run_dir}"
+        f"next: roborl {'resume' if result.interrupted else 'eval'} {result.run_dir}"
     )
     _print(options, result._asdict() | {"run_dir": str(result.run_dir)}, text)
     return 130 if result.interrupted else 0
@@ -322,7 +340,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     result = demo.demo(options.out)
     _print(options, result, "\n".join(f"{name}: {value}" for name, value in result.items()))
-    return 0
+    return 0 if result["verified"] == "passed" else 1
 
 
 if __name__ == "__main__":

@@ -153,9 +153,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             )
         return mask
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Advance every environment by one control period.
 
         Args:
@@ -296,7 +294,7 @@ class Camera:
             raise RunError(
                 f"MuJoCo cannot render here ({type(error).__name__}: {error}); on a machine without a screen set "
                 "MUJOCO_GL=egl (Debian: libegl1 libegl-mesa0 libgl1-mesa-dri) or MUJOCO_GL=osmesa (libosmesa6) "
-                "before starting; `roborl doctor` says what is there"
+                "before starting, and import roborl before mujoco; `roborl doctor` says what is there"
             ) from error
         self._model = model
         self._data = mujoco.MjData(model)
@@ -342,5 +340,3 @@ def _single(info: dict[str, Any]) -> dict[str, Any]:
         name: _single(value) if isinstance(value, dict) else value[0] if value.ndim > 1 else value[0].item()
         for name, value in info.items()
     }
-
-

@@ -1,6 +1,7 @@
 """The contract of a learner: what a training loop, a checkpoint and an export may ask of any algorithm.
 
-A learner is a configuration and a handful of pure functions; everything it learns lies in one tree of tensors, its state.
+A learner is a configuration and a handful of pure functions; everything it learns lies in one tree of
+tensors, its state.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from roborl.nn.graph import PolicyGraph
 from roborl.nn.tree import Tree
 
 Obs = dict[str, Tensor]
-"""Observation groups: name to (N, width). Always "policy"; "critic" (privileged) where the task declares it."""
+"""Observation groups: name to (N, width). Always "policy"; "critic" (privileged) where the task declares
+it."""
 
 Metrics = dict[str, Tensor]
 """Name to 0-d tensor."""
@@ -82,7 +84,10 @@ class Learner(ABC):
 
     @abstractmethod
     def init(
-        self, generator: torch.Generator, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        self,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> Tree:
         """Draw the first state.
 
@@ -108,7 +113,8 @@ class Learner(ABC):
             noise: of shape ``act_noise_shape(N)``, standard normal; None for the deterministic action.
 
         Returns:
-            Actions (N, A) in [-1, 1]; extras that the learner's own data needs, name to (N, ...); the next memory.
+            Actions (N, A) in [-1, 1]; extras that the learner's own data needs, name to (N, ...); the next
+            memory.
         """
 
     @abstractmethod
@@ -131,7 +137,7 @@ class Learner(ABC):
 
     @abstractmethod
     def update(self, state: Tree, batch: Any, noise: Tensor) -> tuple[Tree, Metrics]:
-        """Take one whole step of learning; pure, without data-dependent control, so that it compiles as one graph.
+        """Take one whole step of learning; pure, so that it compiles as one graph.
 
         Args:
             state: the learner's state.
@@ -148,12 +154,13 @@ class Learner(ABC):
 
     @abstractmethod
     def policy_graph(self, state: Tree) -> PolicyGraph:
-        """Return the deterministic policy as plain operations: input "obs" (policy group, raw), output "actions"."""
+        """Return the deterministic policy: input "obs" (policy group, raw), output "actions"."""
 
 
 class OffPolicyLearner(Learner):
     """A learner from replayed experience: its batch is `Transitions` in any order.
 
-    Its configuration has ``batch_size``, ``buffer_size``, ``learning_starts`` (steps of random actions before the first
-    update) and ``updates_per_step`` (updates for each environment step, however many environments there are).
+    Its configuration has ``batch_size``, ``buffer_size``, ``learning_starts`` (steps of random actions before
+    the first update) and ``updates_per_step`` (updates for each environment step, however many environments
+    there are).
     """

@@ -263,8 +263,9 @@ class Sim:
         for name, value in terms.items():
             if value.base is not None:  # perhaps a view of the state, which will change
                 terms[name] = value.copy()
-        values = list(terms.values())
-        reward = values[0] if len(values) == 1 else sum(values[1:], start=values[0])
+        reward, *others = terms.values()
+        for value in others:
+            reward = reward + value
         return StepResult(reward, terms, terminated, success)
 
     def _check_shapes(self, values: Mapping[str, np.ndarray | None]) -> None:
@@ -323,9 +324,7 @@ class Sim:
 
     def state(self) -> SimState:
         """Return copies of everything the simulations' futures depend on."""
-        return SimState(
-            self.batch.state.copy(), self._memory.copy(), self._params.copy(), self._counters.copy()
-        )
+        return SimState(self.batch.state.copy(), self._memory.copy(), self._params.copy(), self._counters.copy())
 
     def restore(self, state: SimState) -> None:
         """Continue from saved states: one row for each simulation, or one row for all of them."""

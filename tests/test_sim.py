@@ -295,7 +295,9 @@ def test_a_control_period_that_is_no_multiple_of_the_time_step_is_refused(contro
 
 def test_a_model_without_actuators_is_refused(tmp_path):
     path = tmp_path / "passive.xml"
-    path.write_text("<mujoco><option timestep='0.01'/><worldbody><body><joint name='j'/><geom size='1'/></body></worldbody></mujoco>")
+    path.write_text(
+        "<mujoco><option timestep='0.01'/><worldbody><body><joint/><geom size='1'/></body></worldbody></mujoco>"
+    )
     task = type("Passive", (CartpoleBalance,), {"robot": str(path)})()
     with pytest.raises(ConfigError, match="has no actuators"):
         Sim(task)

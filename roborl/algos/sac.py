@@ -1,10 +1,11 @@
-"""Soft actor-critic: maximum-entropy reinforcement learning off policy, with twin critics and a learned temperature.
+"""Soft actor-critic: maximum-entropy reinforcement learning off policy, with twin critics.
 
-Haarnoja et al. 2018a, "Soft Actor-Critic", https://arxiv.org/abs/1801.01290, and 2018b, "Soft Actor-Critic Algorithms
-and Applications", https://arxiv.org/abs/1812.05905, whose equations are cited below. There is no value network, as in 2018b.
+Haarnoja et al. 2018a, "Soft Actor-Critic", https://arxiv.org/abs/1801.01290, and 2018b, "Soft Actor-Critic
+Algorithms and Applications", https://arxiv.org/abs/1812.05905, whose equations are cited below. There is no
+value network, as in 2018b.
 
-The whole update is one pure function of (state, batch, noise). Where details differ between implementations this
-one does as stable-baselines3 does, so that runs are comparable.
+The whole update is one pure function of (state, batch, noise). Where details differ between implementations
+this one does as stable-baselines3 does, so that runs are comparable.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from roborl.errors import ConfigError, check_in, check_range
-from roborl.learner import Metrics, Obs, OffPolicyLearner, Spaces, Transitions
+from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.gaussian import sample_tanh_gaussian, tanh_gaussian_action
 from roborl.nn.graph import GraphBuilder, PolicyGraph
@@ -27,8 +28,9 @@ from roborl.nn.mlp import PRECISIONS, Layers, ensemble_mlp, init_ensemble, init_
 from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
 from roborl.nn.tree import tree_map
 
-#: Bounds of the policy's log standard deviation, a plain clamp, as in Haarnoja's code and stable-baselines3. (A
-#: smooth map onto [-5, 2] keeps a gradient at the bounds; the clamp is kept because with it runs are comparable.)
+#: Bounds of the policy's log standard deviation, a plain clamp, as in Haarnoja's code and stable-baselines3.
+#: (A smooth map onto [-5, 2] keeps a gradient at the bounds; the clamp is kept because with it runs are
+#: comparable.)
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 #: Normalised observations are clipped to +- this many deviations.
@@ -66,12 +68,15 @@ class SACConfig:
     normalize_obs: bool = False
     """Whether observations are divided by their running deviation after their running mean is taken off."""
     precision: str = "float32"
-    """ "bfloat16" rounds the operands of the networks' matrix products in the update; acting is always in float32."""
+    """ "bfloat16" rounds the operands of the networks' matrix products in the update; acting is always in
+    float32."""
 
     def __post_init__(self) -> None:
         """Check every field."""
         if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of one or more widths, as (256, 256), got {self.hidden!r}")
+            raise ConfigError(
+                f"hidden must be a tuple of one or more widths, as (256, 256), got {self.hidden!r}"
+            )
         for width in self.hidden:
             _check_count("each width in hidden", width)
         _check_count("batch_size", self.batch_size)
@@ -118,10 +123,13 @@ def q_values(critic: Layers, obs: Tensor, action: Tensor, precision: str = "floa
     return ensemble_mlp(critic, torch.cat([obs, action], dim=-1), "relu", precision).squeeze(-1)
 
 
-def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor, gamma: float) -> Tensor:
-    """Return ``r + gamma (1 - terminated) (min_i Q_i(s', a') - alpha log pi(a'|s'))`` (2018b, eq. 2, 3 and 5).
+def td_target(
+    reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor, gamma: float
+) -> Tensor:
+    """Return ``r + gamma (1 - terminated) (min_i Q_i(s', a') - alpha log pi(a'|s'))``.
 
-    Only a termination takes the future away: at a time limit the state that followed still has a value.
+    This is 2018b, eq. 2, 3 and 5, with the smaller of the two target critics. Only a termination takes the
+    future away: at a time limit the state that followed still has a value.
 
     Args:
         reward: (B,).
@@ -138,7 +146,9 @@ def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob:
     return reward + gamma * (1 - terminated) * (next_q.amin(0) - alpha * next_log_prob)
 
 
-def critic_loss(critic: Layers, target: Tensor, obs: Tensor, action: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+def critic_loss(
+    critic: Layers, target: Tensor, obs: Tensor, action: Tensor, precision: str
+) -> tuple[Tensor, Tensor]:
     """Return ``sum_i mean_B (Q_i - target)^2 / 2`` (2018b, eq. 5, for both critics) and the mean Q."""
     q = q_values(critic, obs, action, precision)
     assert q.shape == (2, *target.shape)
@@ -146,9 +156,15 @@ def critic_loss(critic: Layers, target: Tensor, obs: Tensor, action: Tensor, pre
 
 
 def actor_loss(
-    actor: Layers, critic: Layers, alpha: Tensor, obs: Tensor, critic_obs: Tensor, noise: Tensor, precision: str
+    actor: Layers,
+    critic: Layers,
+    alpha: Tensor,
+    obs: Tensor,
+    critic_obs: Tensor,
+    noise: Tensor,
+    precision: str,
 ) -> tuple[Tensor, Tensor]:
-    """Return ``mean_B (alpha log pi(a|s) - min_i Q_i(s, a))`` (2018b, eq. 9), with a the reparametrised sample.
+    """Return ``mean_B (alpha log pi(a|s) - min_i Q_i(s, a))`` for a reparametrised sample (2018b, eq. 9).
 
     Args:
         actor: what is learned.
@@ -168,12 +184,12 @@ def actor_loss(
     return (alpha * log_prob - q).mean(), log_prob.mean()
 
 
-def alphagradient(mean_log_prob: Tensor, target_entropy: float) -> Tensor:
+def alpha_gradient(mean_log_prob: Tensor, target_entropy: float) -> Tensor:
     """Return the gradient of ``-log alpha (log pi + target entropy)`` in log alpha, log pi held fixed.
 
-    2018b, eq. 18, has alpha in place of log alpha in the product; its authors' code has the logarithm, whose gradient does
-    not vanish with alpha. It is linear, so its gradient needs no autograd: the temperature rises while the entropy
-    ``-log pi`` is below its target.
+    2018b, eq. 18, has alpha in place of log alpha in the product; its authors' code has the logarithm, whose
+    gradient does not vanish with alpha. It is linear, so its gradient needs no autograd: the temperature
+    rises while the entropy ``-log pi`` is below its target.
     """
     return -(mean_log_prob + target_entropy)
 
@@ -197,25 +213,27 @@ def update(
     Returns:
         The next state, and critic_loss, actor_loss, alpha, entropy [nat] and q, each 0-d.
     """
-    clip = OBS_CLIP if config.normalize_obs else math.inf  # statistics that are never updated are the identity
-    obs = {group: normalize(stats, batch.obs[group], clip) for group, stats in state.normalizer.items()}
-    next_obs = {group: normalize(stats, batch.next_obs[group], clip) for group, stats in state.normalizer.items()}
-    target_entropy = -float(batch.action.shape[-1]) if config.target_entropy is None else config.target_entropy
     precision, alpha = config.precision, state.log_alpha.exp()
+    clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
+    obs = {group: normalize(stats, batch.obs[group], clip) for group, stats in state.normalizer.items()}
+    next_obs = {group: normalize(s, batch.next_obs[group], clip) for group, s in state.normalizer.items()}
 
-    next_action, next_log_prob = sample_tanh_gaussian(*policy(state.actor, next_obs["policy"], precision), noise[0])
+    next_mean, next_log_std = policy(state.actor, next_obs["policy"], precision)
+    next_action, next_log_prob = sample_tanh_gaussian(next_mean, next_log_std, noise[0])
     next_q = q_values(state.target, next_obs[critic_group], next_action, precision)
     target = td_target(batch.reward, batch.terminated, next_q, next_log_prob, alpha, config.gamma)
 
-    grads, (q_loss, q) = gradient(critic_loss)(state.critic, target, obs[critic_group], batch.action, precision)
+    seen = obs[critic_group]
+    grads, (q_loss, q) = gradient(critic_loss)(state.critic, target, seen, batch.action, precision)
     critic, critic_opt = adam(state.critic, grads, state.critic_opt, config.critic_lr)
 
     grads, (pi_loss, log_prob) = gradient(actor_loss)(
-        state.actor, critic, alpha, obs["policy"], obs[critic_group], noise[1], precision
+        state.actor, critic, alpha, obs["policy"], seen, noise[1], precision
     )
     actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr)
 
-    grad = alphagradient(log_prob, target_entropy)
+    wanted = -batch.action.shape[-1] if config.target_entropy is None else config.target_entropy
+    grad = alpha_gradient(log_prob, wanted)
     log_alpha, alpha_opt = adam(state.log_alpha, grad, state.alpha_opt, config.alpha_lr)
 
     target_critic = polyak(state.target, critic, config.tau)
@@ -234,12 +252,16 @@ class SAC(OffPolicyLearner):
     config: SACConfig
 
     def init(
-        self, generator: torch.Generator, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        self,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> SACState:
-        """Draw actor and critics (independently of one another); the target critics begin as copies of the critics."""
+        """Draw actor and critics, each on its own; the target critics begin as copies of the critics."""
         spaces, hidden = self.spaces, self.config.hidden
+        critic_width = spaces.obs[spaces.critic_group] + spaces.action
         actor = init_mlp(generator, (spaces.obs["policy"], *hidden, 2 * spaces.action), dtype)
-        critic = init_ensemble(generator, 2, (spaces.obs[spaces.critic_group] + spaces.action, *hidden, 1), dtype)
+        critic = init_ensemble(generator, 2, (critic_width, *hidden, 1), dtype)
         log_alpha = torch.tensor(math.log(self.config.init_alpha), dtype=dtype)
         normalizer = {group: init_normalizer(spaces.obs[group], dtype) for group in self._groups}
         state = SACState(
@@ -257,7 +279,7 @@ class SAC(OffPolicyLearner):
     def act(
         self, state: SACState, obs: Obs, memory: None, noise: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor], None]:
-        """Return ``tanh(mean + std noise)``, and ``tanh(mean)`` without noise, for "policy" observations (N, width)."""
+        """Return ``tanh(mean + std noise)``, and ``tanh(mean)`` without noise."""
         seen = obs["policy"]
         if self.config.normalize_obs:
             seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
@@ -270,7 +292,7 @@ class SAC(OffPolicyLearner):
         return (n, self.spaces.action)
 
     def observe(self, state: SACState, obs: Obs) -> SACState:
-        """Return the state with the statistics of N more observations, unchanged where they are not normalised."""
+        """Return the state with the statistics of N more observations, where they are normalised."""
         if not self.observes:
             return state
         return state._replace(
@@ -291,7 +313,7 @@ class SAC(OffPolicyLearner):
         return (2, self.config.batch_size, self.spaces.action)
 
     def policy_graph(self, state: SACState) -> PolicyGraph:
-        """Return ``tanh(mean)`` of the raw policy observation: the normaliser is in it, the log deviation is not."""
+        """Return ``tanh(mean)`` of the raw policy observation, the normaliser included."""
         g = GraphBuilder()
         x = g.input("obs", self.spaces.obs["policy"])
         if self.config.normalize_obs:

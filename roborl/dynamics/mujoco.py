@@ -44,9 +44,7 @@ class MujocoDynamics(Dynamics):
         )
 
     def _make_sim(self, num_sims: int) -> Sim:
-        return Sim(
-            self.task, num_sims, num_threads=self._num_threads, model=self._model, record_observations=False
-        )
+        return Sim(self.task, num_sims, num_threads=self._num_threads, model=self._model, record_observations=False)
 
     def _restored(self, x: SimState, num_sims: int, seed: int) -> Sim:
         """Return ``num_sims`` simulations at ``x``, whose draws come from ``seed``."""
@@ -117,7 +115,7 @@ class MujocoDynamics(Dynamics):
         before_f, after_f = self._flat_fields(sim, before, horizon), self._flat_fields(sim, after, horizon)
 
         values = list(self.task.reward_terms(before_f, U.reshape(-1, width), after_f).values())
-        rewards = sum(values[1:], start=values[0]).reshape(num, horizon)
+        rewards = np.reshape(sum(values[1:], start=values[0]), (num, horizon))
         terminated = self.task.terminated(after_f)
         if terminated is not None:
             ended = np.cumsum(terminated.reshape(num, horizon), axis=1) > 0

@@ -18,7 +18,7 @@ class AdamState(NamedTuple):
     """Moving average of the gradients; a tree like the parameters."""
     v: Tree
     """Moving average of their squares; a tree like the parameters."""
-    count: Tensor
+    count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (the tuple's count is not used)
     """(), float64: steps taken."""
 
 
@@ -56,8 +56,9 @@ def adam(
         The new parameters and the new state; nothing given is changed.
     """
     count = state.count + 1
-    # The corrections are computed in float64, in which 1 - b^t keeps its digits at the first steps; and with exp, not
-    # pow: exp counts as costly, so that the compiler evaluates it once and not inside the loop over the parameters.
+    # The corrections are computed in float64, in which 1 - b^t keeps its digits at the first steps; and with
+    # exp, not pow: exp counts as costly, so that the compiler evaluates it once and not inside the loop over
+    # the parameters.
     dtype = next(iter(flatten(params).values())).dtype
     step_size = (lr / (1 - torch.exp(count * math.log(b1)))).to(dtype)
     v_scale = (1 - torch.exp(count * math.log(b2))).rsqrt().to(dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import sysconfig
 import warnings
@@ -18,21 +19,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compile_pure(function: Callable[P, R], enabled: bool = True, device: torch.device | str = "cpu") -> Callable[P, R]:
+def compile_pure(
+    function: Callable[P, R], enabled: bool = True, device: torch.device | str = "cpu"
+) -> Callable[P, R]:
     """Return a function that does the same, compiled as one graph at its first call.
 
-    Shapes are taken as static: a call with other shapes compiles once more, and what a shape's code is does not depend
-    on the shapes seen before, so that a resumed run computes the same bits.
+    Shapes are taken as static: a call with other shapes compiles once more, and what a shape's code is does
+    not depend on the shapes seen before, so that a resumed run computes the same bits.
 
     Args:
-        function: pure, of trees of tensors; its gradients come from torch.func, not from autograd's tape.
+        function: pure, of trees of tensors whose structure is the same in all calls; what else it reads (a
+            configuration, ``self``) never changes. Gradients come from torch.func, not from autograd's tape.
         enabled: False returns the function as it is (under no_grad).
-        device: where the tensors live. On the CPU the calls between the kernels are compiled too (cpp_wrapper),
-            which for small networks is a fifth of the time.
+        device: where the tensors live. On the CPU the calls between the kernels are compiled too
+            (cpp_wrapper), which for small networks is a fifth of the time.
 
     Returns:
-        The same function, run without autograd's tape. Where the machine lacks what compiling needs, the uncompiled one,
-        with a warning that says what is missing.
+        The same function, run without autograd's tape. Where the machine lacks what compiling needs, the
+        uncompiled one, with a warning that says what is missing.
     """
     problem = compiler_problem() if enabled else None
     if problem is not None:
@@ -52,10 +56,10 @@ def compile_pure(function: Callable[P, R], enabled: bool = True, device: torch.d
 
 @functools.cache
 def compiler_problem() -> str | None:
-    """Return what this machine lacks for compiling ("no C++ compiler ..."), or None where it lacks nothing."""
-    given = os.environ.get("CXX")
-    if not any(shutil.which(name) for name in ([given] if given else ["g++", "clang++"])):
-        return f"no C++ compiler ({given or 'g++ or clang++'}) on the path"
+    """Return what this machine lacks for compiling ("no C++ compiler ..."), or None."""
+    compiler = os.environ.get("CXX", "g++")  # as torch looks for it
+    if shutil.which(shlex.split(compiler)[0]) is None:
+        return f"no C++ compiler ({compiler}) on the path"
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     if not headers.is_file():
         return f"no Python headers ({headers}; Debian's package is python3-dev)"
@@ -70,8 +74,8 @@ def _warn_once(message: str) -> None:
 def _tensors_only(guards: Sequence[Any]) -> list[bool]:
     """Choose which guards to keep: those on the tensors' shapes and dtypes.
 
-    All others (on dict keys, classes, globals, configuration) cannot fail for a pure function of trees of one structure, and
-    cost a sixth of the time of a small update.
+    All others (on dict keys, classes, globals, configuration) cannot fail for a pure function of trees of one
+    structure, and cost a sixth of the time of a small update.
     """
     return [guard.guard_type == "TENSOR_MATCH" for guard in guards]
 

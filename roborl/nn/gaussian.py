@@ -26,9 +26,9 @@ def tanh_gaussian_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor
 def sample_tanh_gaussian(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Sample a bounded action and the logarithm of its density.
 
-    With ``u = mean + std noise`` and ``a = tanh(u)``, ``log p(a) = sum log N(u; mean, std) - log(1 - tanh(u)^2)``
-    (Haarnoja et al. 2018a, appendix C, eq. 21). The last term is computed as ``2 (log 2 - u - softplus(-2u))``,
-    which is the same and does not overflow or lose its digits where tanh saturates.
+    With ``u = mean + std noise`` and ``a = tanh(u)``, ``log p(a) = sum log N(u; mean, std) - log(1 -
+    tanh(u)^2)`` (Haarnoja et al. 2018a, appendix C, eq. 21). The last term is computed as ``2 (log 2 - u -
+    softplus(-2u))``, which is the same and does not overflow or lose its digits where tanh saturates.
 
     Args:
         mean: (N, A), before the squashing.

@@ -1,14 +1,14 @@
 """Multilayer perceptrons, one or an ensemble in one tree, as pure functions of their parameters.
 
-A network is a list of layers ``{"w": (in, out), "b": (out,)}``; an ensemble of E members carries a leading axis,
-``{"w": (E, in, out), "b": (E, 1, out)}``, so that each layer of all members is one tensor (and one Adam step).
+A network is a list of layers ``{"w": (in, out), "b": (out,)}``; an ensemble of E members carries a leading
+axis, ``{"w": (E, in, out), "b": (E, 1, out)}``, so that each layer of all members is one tensor (and one Adam
+step).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import os
 import torch
 from torch import Tensor
 
@@ -24,9 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 PRECISIONS = ("float32", "bfloat16")
 
 
-def init_mlp(
-    generator: torch.Generator, sizes: Sequence[int], dtype: torch.dtype = torch.float32
-) -> Layers:
+def init_mlp(generator: torch.Generator, sizes: Sequence[int], dtype: torch.dtype = torch.float32) -> Layers:
     """Draw the parameters of one network: uniform in +-1/sqrt(fan_in), torch.nn.Linear's default.
 
     Args:
@@ -37,7 +35,9 @@ def init_mlp(
     Returns:
         ``len(sizes) - 1`` layers.
     """
-    return [{"w": layer["w"][0], "b": layer["b"][0, 0]} for layer in init_ensemble(generator, 1, sizes, dtype)]
+    return [
+        {"w": layer["w"][0], "b": layer["b"][0, 0]} for layer in init_ensemble(generator, 1, sizes, dtype)
+    ]
 
 
 def init_ensemble(
@@ -72,8 +72,9 @@ def linear(x: Tensor, w: Tensor, b: Tensor, precision: str = "float32") -> Tenso
         x: (N, in), or (E, N, in) with an ensemble.
         w: (in, out), or (E, in, out).
         b: (out,), or (E, 1, out).
-        precision: "float32": the product in the operands' own dtype. "bfloat16": the two operands of the product
-            are rounded to bfloat16 (it accumulates in float32 inside); weights, bias and gradients keep theirs.
+        precision: "float32": the product in the operands' own dtype. "bfloat16": the two operands of the
+            product are rounded to bfloat16 (it accumulates in float32 inside); weights, bias and gradients
+            keep theirs.
 
     Returns:
         (N, out), or (E, N, out), in the dtype of ``x``.
@@ -104,7 +105,9 @@ def mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "f
 
 
 def ensemble_mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "float32") -> Tensor:
-    """Evaluate every member of an ensemble on the same input.
+    """Evaluate every member of an ensemble on the same input, all members in one batched product a layer.
+
+    (For two members as fast as two separate products at width 256, and some 5% faster at width 64.)
 
     Args:
         params: layers, as `init_ensemble` makes them.
@@ -116,10 +119,6 @@ def ensemble_mlp(params: Layers, x: Tensor, activation: str = "relu", precision:
         (E, N, out).
     """
     members = params[0]["w"].shape[0]
-    if os.environ.get("SEP"):
-        if os.environ["SEP"]=="1": return torch.stack([_through([{"w":l["w"][e],"b":l["b"][e,0]} for l in params], x, activation, precision) for e in range(members)])
-        ub=[(l["w"].unbind(0),l["b"].squeeze(1).unbind(0)) for l in params]
-        return torch.stack([_through([{"w":w[e],"b":b[e]} for w,b in ub], x, activation, precision) for e in range(members)])
     return _through(params, x.expand(members, *x.shape), activation, precision)
 
 

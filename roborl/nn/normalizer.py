@@ -15,7 +15,7 @@ class NormalizerState(NamedTuple):
     """(width,), 0 before the first row."""
     var: Tensor
     """(width,), the population's (divided by the count), 1 before the first row."""
-    count: Tensor
+    count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (the tuple's count is not used)
     """(), float64: rows seen (float32 would stop counting at 2^24 rows)."""
 
 

@@ -12,7 +12,8 @@ import torch
 
 from roborl.errors import CorruptFile
 
-#: A tensor, or a dict, list, tuple or NamedTuple of trees. (Not a recursive alias: NamedTuples would not fit it.)
+#: A tensor, or a dict, list, tuple or NamedTuple of trees. (Not a recursive alias: NamedTuples would not fit
+#: it.)
 Tree = Any
 
 

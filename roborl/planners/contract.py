@@ -39,11 +39,13 @@ class Planner(ABC):
         name: the planner's name.
         Config: its configuration, a frozen dataclass.
         dynamics: what it predicts with.
+        config: its settings.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type]
     dynamics: Dynamics
+    config: Any
 
     @abstractmethod
     def __init__(self, dynamics: Dynamics, config: Any = None, seed: int = 0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -218,11 +218,10 @@ def plan_episodes(
     finally:
         if camera is not None:
             camera.close()
-    settings = planner.settings()
     return PlanResults(
         planner.name,
         type(task).__name__,
-        settings | {"replan_steps": replan_steps},
+        asdict(planner.config) | {"replan_steps": replan_steps},
         done,
         policy.plans,
         policy.planning_s,

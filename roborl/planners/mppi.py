@@ -6,8 +6,9 @@ algorithms 1 and 2. Of K noisy copies of a plan U, the cheap ones pull it to the
     S_k = sum of costs of U + eps_k  +  gamma sum_t u_t' Sigma^-1 eps_k,t
     w_k ~ exp(-(S_k - min S) / lambda),    U <- U + sum_k w_k eps_k
 
-Departures: the noise is smooth in time (drawn at knots, linear between them); bounds hold by clamping, and eps is what
-the clamping leaves of it; lambda is a multiple of the costs' spread, so that it means the same for rewards of any scale.
+Departures: the noise is smooth in time (drawn at knots, linear between them); bounds hold by clamping, and eps is
+what the clamping leaves of it; lambda is a multiple of the costs' spread, so that it means the same for rewards of any
+scale.
 """
 
 from __future__ import annotations
@@ -27,22 +28,25 @@ from roborl.sim import SimState
 class MPPIConfig:
     """Settings of MPPI."""
 
-    horizon_s: float = 1.0
+    horizon_s: float = 1.25
     """Seconds that a plan looks ahead."""
 
-    samples: int = 64
+    samples: int = 32
     """K, noisy copies of the plan in a round; the first is the plan itself."""
 
     iterations: int = 1
     """Rounds in which a plan is improved."""
 
-    temperature: float = 0.1
+    temperature: float = 0.3
     """lambda, in standard deviations of the samples' costs: the lower, the more the cheapest sample decides."""
 
     noise: float = 0.5
     """Standard deviation of the noise, in halves of the action's range."""
 
-    knot_s: float = 0.1
+    noise_decay: float = 0.4
+    """The noise of a round, in units of the one before: a wide search first, then a fine one."""
+
+    knot_s: float = 0.15
     """Seconds between the knots of the noise: the longer, the smoother; at most a control step: white noise."""
 
     control_cost: float = 0.0
@@ -54,6 +58,7 @@ class MPPIConfig:
         check_range("iterations", self.iterations, 1)
         check_range("temperature", self.temperature, 0.0, open_low=True)
         check_range("noise", self.noise, 0.0, open_low=True)
+        check_range("noise_decay", self.noise_decay, 0.0, 1.0, open_low=True)
         check_range("knot_s", self.knot_s, 0.0)
         check_range("control_cost", self.control_cost, 0.0, 1.0)
 
@@ -120,16 +125,18 @@ class MPPI(Planner):
         """Return a plan from a state; see `Planner.plan`.
 
         Its cost is the average of the samples' costs in the last round, weighed as their actions are. Its stats are
-        the best sample's cost, how many samples' worth the weights are (their inverse sum of squares), and how many diverged.
+        the best sample's cost, how many samples' worth the weights are (one over the sum of their squares), and how
+        many samples diverged.
         """
         settings = self.config
         middle = np.clip(np.zeros_like(self._low), self._low, self._high)
         U = np.tile(middle, (self.horizon, 1)) if warm_start is None else warm_start.U
         future = int(self._rng.integers(2**64, dtype=np.uint64))
         costs = w = np.zeros(0)
-        for _ in range(settings.iterations):
-            knots = self._rng.standard_normal((settings.samples, self._basis.shape[1], len(self._sigma)))
-            noise = np.einsum("hj,kja->kha", self._basis, knots) * self._sigma
+        for i in range(settings.iterations):
+            sigma = self._sigma * settings.noise_decay**i
+            knots = self._rng.standard_normal((settings.samples, self._basis.shape[1], len(sigma)))
+            noise = np.einsum("hj,kja->kha", self._basis, knots) * sigma
             noise[0] = 0.0
             samples = np.clip(U + noise, self._low, self._high)
             noise = samples - U
@@ -138,7 +145,7 @@ class MPPI(Planner):
             if not finite.any():
                 raise NonFinite(f"all {settings.samples} samples of mppi diverged: there is no plan from this state")
             temperature = settings.temperature * float(costs[finite].std())
-            penalty = temperature * settings.control_cost * noise_costs(U, noise, self._sigma)
+            penalty = temperature * settings.control_cost * noise_costs(U, noise, sigma)
             w = weights(costs + penalty, temperature)
             U = U + np.einsum("k,kha->ha", w, noise)
         finite = np.isfinite(costs)

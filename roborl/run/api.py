@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from roborl.envs import TaskEnv, TaskVectorEnv, make_env, make_vector_env
-from roborl.run import bundle
+from roborl.errors import check_range
+from roborl.run import bundle, training
 from roborl.run import evaluate as evaluation
-from roborl.run import training
 from roborl.run.config import RunConfig
 from roborl.run.policy import TrainedPolicy, load_policy, open_executor
 from roborl.run.training import TrainingResult
+from roborl.run.video import check_video_path
 
 
 def make(task: str, render_mode: str | None = None, **options: Any) -> TaskEnv:
@@ -25,7 +27,12 @@ def make_vec(task: str, num_envs: int, **options: Any) -> TaskVectorEnv:
 
 
 def train(
-    learner: str, task: str, *, out: str | Path | None = None, quiet: bool = False, settings: dict[str, Any] | None = None,
+    learner: str,
+    task: str,
+    *,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    settings: dict[str, Any] | None = None,
     **run: Any,
 ) -> TrainingResult:
     """Train a learner on a task in a new run folder.
@@ -72,14 +79,12 @@ def evaluate(
         checkpoint: the step of the checkpoint; None: the last.
         video: where to write an mp4 of the first episode.
     """
+    check_range("episodes", episodes, 1)
+    check_range("seed", seed, 0)
+    film = None if video is None else check_video_path(Path(video))
     policy = load(run_dir, checkpoint)
-    executor = open_executor(policy.config, episodes, render=video is not None)
-    try:
-        return evaluation.evaluate(
-            policy.act_units, executor, seed, None if video is None else Path(video)
-        )
-    finally:
-        executor.close()
+    with closing(open_executor(policy.config, episodes, render=film is not None)) as executor:
+        return evaluation.evaluate(policy.act_units, executor, seed, film)
 
 
 def export(run_dir: str | Path, path: str | Path | None = None, checkpoint: int | None = None) -> Path:

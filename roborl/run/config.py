@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from roborl import presets
+from roborl import presets, tasks
 from roborl.algos import learner_class
-from roborl.errors import ConfigError, CorruptFile, UnknownName, UsageError, check_range
+from roborl.errors import ConfigError, CorruptFile, UnknownName, UsageError, check_in, check_range
 
 FORMAT = 1
 """Version of config.json; it changes when an older roborl could no longer read a run."""
@@ -59,10 +59,17 @@ class RunConfig:
             _check_count(name, getattr(self, name), 1)
         for name in ("seed", "threads", "sim_threads"):
             _check_count(name, getattr(self, name), 0)
-        if self.device.split(":")[0] not in ("cpu", "cuda"):
-            raise ConfigError(f"device must be cpu or cuda, got {self.device!r}")
-        if self.device != "cpu" and not torch.cuda.is_available():
-            raise UsageError(f"device {self.device!r} was asked for, but torch sees no CUDA device here")
+        for name, kind in (("learner", str), ("task", str), ("device", str), ("options", dict), ("settings", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+        for name in ("compile", "tensorboard"):
+            check_in(name, getattr(self, name), (False, True))
+        for name in ("options", "settings"):
+            try:
+                json.dumps(getattr(self, name), allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{name} must be what JSON can say: {error}") from error
+        _check_device(self.device)
 
     def learner_config(self) -> Any:
         """Return the learner's configuration.
@@ -76,7 +83,7 @@ class RunConfig:
     def resolve(self) -> RunConfig:
         """Return the configuration with nothing left open: presets, the learner's defaults, threads."""
         settings = presets.settings(self.learner, self.task) | self.settings
-        filled = dataclasses.replace(self, settings=settings)
+        filled = dataclasses.replace(self, settings=settings, task=_full_name(self.task))
         config = filled.learner_config()
         settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
         processors = len(os.sched_getaffinity(0))
@@ -103,7 +110,7 @@ class RunConfig:
         try:
             data = json.loads(path.read_text())
             found = data.pop("format")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{path.parent} is no run: it has no {path.name}") from None
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise CorruptFile(f"{path} is no configuration of a run: {error}") from error
@@ -111,7 +118,7 @@ class RunConfig:
             raise CorruptFile(f"{path} has format {found!r}; this version reads {FORMAT}")
         try:
             return build_config(cls, data)
-        except UnknownName as error:
+        except (UnknownName, ConfigError) as error:
             raise CorruptFile(f"{path}: {error}") from error
 
 
@@ -132,7 +139,26 @@ def build_config(config_class: type, values: dict[str, Any]) -> Any:
         raise ConfigError(f"{config_class.__name__}: {error}") from error
 
 
+def _full_name(task: str) -> str:
+    """Return the task's name such that it means the same wherever the run is resumed, and is spelt in one way."""
+    file, colon, class_name = task.rpartition(".py:")
+    if colon:
+        return f"{Path(file).absolute()}.py:{class_name}"
+    full = f"roborl/{task.removeprefix('roborl/').removesuffix('-v1')}-v1"
+    return full if full in tasks.names() else task
+
+
+def _check_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise ConfigError(f"device must be cpu, cuda or cuda:NUMBER, got {device!r}")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices here"
+        )
+
+
 def _check_count(name: str, got: Any, low: int) -> None:
-    if not isinstance(got, int):
+    if not isinstance(got, int) or isinstance(got, bool):
         raise ConfigError(f"{name} must be a whole number, got {got!r}")
     check_range(name, got, low)

@@ -27,21 +27,22 @@ def demo(out: Path, steps: int = STEPS) -> dict[str, Any]:
 
     Raises:
         UsageError: if the folder holds something that is no demo.
+        KeyboardInterrupt: if the training was stopped; it can be resumed.
     """
     run_dir = out / "run"
+    video, curve, policy = out / "episode.mp4", out / "learning_curve.png", out / bundle.BUNDLE
     if out.exists():
-        if any(out.iterdir()) and not (run_dir / "config.json").is_file():
+        if not out.is_dir() or set(out.iterdir()) - {run_dir, video, curve, policy}:
             raise UsageError(f"{out} holds something that is no demo; choose another --out")
         shutil.rmtree(out)
     _say(f"training SAC on {TASK} for {steps} steps")
     training = api.train("sac", TASK, out=run_dir, steps=steps)
     if training.interrupted:
-        raise UsageError(f"stopped; `roborl resume {run_dir}` continues the training")
-    video, curve = out / "episode.mp4", out / "learning_curve.png"
+        raise KeyboardInterrupt
     _say("evaluating 20 episodes")
     result = api.evaluate(run_dir, episodes=20, video=video)
     _say("exporting and verifying the policy")
-    policy = api.export(run_dir, out / bundle.BUNDLE)
+    api.export(run_dir, policy)
     report = bundle.verify(policy)
     learning_curve(run_dir, curve, f"SAC on {TASK}")
     return {

@@ -1,7 +1,7 @@
 """Executors: N environments that run side by side, in learners' units, whatever they are made of.
 
-Actions are in [-1, 1]; the environments' bounds are applied here, once. Episodes restart by themselves in NEXT_STEP mode:
-the step after an episode's last one is the reset, its reward is 0, and it is marked as not live.
+Actions are in [-1, 1]; the environments' bounds are applied here, once. Episodes restart by themselves in NEXT_STEP
+mode: the step after an episode's last one is the reset, its reward is 0, and it is marked as not live.
 """
 
 from __future__ import annotations
@@ -112,30 +112,44 @@ class TaskExecutor(Executor):
         self._live = np.ones(num_envs, bool)
 
     def reset(self, seeds: np.ndarray) -> dict[str, np.ndarray]:
+        """Begin episode 0 of each stream of randomness; see `Executor.reset`."""
         obs, info = self.env.reset(seed=seeds.tolist())
         self._live = np.ones(self.num_envs, bool)
         return self._gather(obs, info)
 
     def step(self, action: np.ndarray) -> Step:
+        """Take a step; see `Executor.step`."""
         obs, reward, terminated, truncated, info = self.env.step(self.to_units(action))
         live, self._live = self._live, ~(terminated | truncated)
         return Step(self._gather(obs, info), reward, terminated, truncated, live, info.get("success"))
 
     def _gather(self, obs: np.ndarray, info: dict[str, Any]) -> dict[str, np.ndarray]:
-        return {"policy": obs} | {group: info[group] for group in self._groups}
+        groups = {"policy": obs} | {group: info[group] for group in self._groups}
+        for name, value in groups.items():
+            if not np.isfinite(value).all():
+                ids = np.flatnonzero(~np.isfinite(value).all(axis=1))
+                raise NonFinite(
+                    f"the observation group {name!r} of {type(self.env.task).__name__} is not finite "
+                    f"in environment {ids[0]}"
+                )
+        return groups
 
     def state(self) -> dict[str, np.ndarray]:
+        """Return what can be saved; see `Executor.state`."""
         return self.env.state()
 
     def restore(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Continue from a saved state; see `Executor.restore`."""
         groups = self.env.restore(dict(state))
         self._live = ~state["done"].astype(bool)
         return groups
 
     def picture(self, index: int) -> np.ndarray:
+        """Return a picture; see `Executor.picture`."""
         return self.env.picture(index)
 
     def close(self) -> None:
+        """Free what the environments hold."""
         self.env.close()
 
 
@@ -155,6 +169,7 @@ class GymExecutor(Executor):
             )
         _check_bounds(env_id, space.low, space.high)
         super().__init__(space.low, space.high)
+        self._name = env_id
         self.num_envs = num_envs
         self.control_dt = getattr(first.unwrapped, "dt", None)
         assert first.observation_space.shape is not None  # _make_gymnasium made it one-dimensional
@@ -165,6 +180,7 @@ class GymExecutor(Executor):
         self._restores = 0
 
     def reset(self, seeds: np.ndarray) -> dict[str, np.ndarray]:
+        """Begin episode 0 of each stream of randomness; see `Executor.reset`."""
         self._seeds, self._restores = seeds.astype(np.uint64), 0
         return self._restart()
 
@@ -175,6 +191,7 @@ class GymExecutor(Executor):
         return {"policy": np.stack(obs)}
 
     def step(self, action: np.ndarray) -> Step:
+        """Take a step; see `Executor.step`."""
         units = self.to_units(action).astype(self._dtype)
         obs = np.empty((self.num_envs, self.spaces.obs["policy"]))
         reward = np.zeros(self.num_envs)
@@ -186,23 +203,32 @@ class GymExecutor(Executor):
             else:
                 obs[i], _ = env.reset()
         if not (np.isfinite(obs).all() and np.isfinite(reward).all()):
-            raise NonFinite("an environment gave an observation or a reward that is not finite")
+            ids = np.flatnonzero(~(np.isfinite(obs).all(axis=1) & np.isfinite(reward)))
+            raise NonFinite(f"environment {ids[0]} gave an observation or a reward that is not finite")
         self._done = terminated | truncated
         return Step({"policy": obs}, reward, terminated, truncated, live, None)
 
     def state(self) -> dict[str, np.ndarray]:
+        """Return what can be saved; see `Executor.state`."""
         return {"seeds": self._seeds.copy(), "restores": np.array(self._restores)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Continue from a saved state; see `Executor.restore`."""
         self._seeds, self._restores = state["seeds"].astype(np.uint64), int(state["restores"]) + 1
         return self._restart()
 
     def picture(self, index: int) -> np.ndarray:
-        frame = self.envs[index].render()
-        assert isinstance(frame, np.ndarray)  # render_mode is rgb_array
+        """Return a picture; see `Executor.picture`."""
+        try:
+            frame = self.envs[index].render()
+        except Exception as error:  # environments are other people's code
+            raise UsageError(f"{self._name} cannot be rendered: {type(error).__name__}: {error}") from error
+        if not isinstance(frame, np.ndarray):
+            raise UsageError(f"{self._name} cannot be rendered: it gave {type(frame).__name__} instead of a picture")
         return frame
 
     def close(self) -> None:
+        """Free what the environments hold."""
         for env in self.envs:
             env.close()
 
@@ -230,6 +256,8 @@ def make_executor(
         if error.kind != "task" or not is_gymnasium(task):
             raise
         return GymExecutor(task, num_envs, options, render)
+    except TypeError as error:  # an option's value of the wrong kind
+        raise UsageError(f"{task} cannot be made with the options {dict(options)}: {error}") from error
     return TaskExecutor(loaded, num_envs, num_threads)
 
 
@@ -245,15 +273,16 @@ def is_gymnasium(name: str) -> bool:
 def _make_gymnasium(env_id: str, options: dict[str, Any]) -> gymnasium.Env:
     try:
         env = gymnasium.make(env_id, disable_env_checker=True, **options)
-    except (gymnasium.error.Error, TypeError, ImportError) as error:
-        raise UsageError(f"gymnasium cannot make {env_id}: {error}") from error
-    if not isinstance(env.observation_space, Box) or len(env.observation_space.shape) != 1:
-        env = gymnasium.wrappers.FlattenObservation(env)
+        if not isinstance(env.observation_space, Box) or len(env.observation_space.shape) != 1:
+            env = gymnasium.wrappers.FlattenObservation(env)
+    except Exception as error:  # environments are other people's code
+        raise UsageError(f"gymnasium cannot make {env_id}: {type(error).__name__}: {error}") from error
+    if not isinstance(env.observation_space, Box):
+        raise UsageError(f"the observations of {env_id} cannot be flattened: {env.observation_space}")
     return env
 
 
 def _check_bounds(name: str, low: np.ndarray, high: np.ndarray) -> None:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise UsageError(
-            f"the actions of {name} must be bounded, got low {np.ravel(low).tolist()} and high {np.ravel(high).tolist()}"
-        )
+        got = f"low {np.ravel(low).tolist()} and high {np.ravel(high).tolist()}"
+        raise UsageError(f"the actions of {name} must be bounded, got {got}")

@@ -74,6 +74,15 @@ class MetricsLog:
             os.fsync(self._file)
             return os.fstat(self._file).st_size
 
+    def check(self, offset: int) -> None:
+        """Raise CorruptFile if the file cannot be the one that had ``offset`` bytes at a checkpoint."""
+        with files.os_errors("read", self._path):
+            size = os.fstat(self._file).st_size
+            if size < offset:
+                raise CorruptFile(f"{self._path} is truncated: it has {size} of {offset} bytes")
+            if offset and os.pread(self._file, 1, offset - 1) != b"\n":
+                raise CorruptFile(f"{self._path} was altered: no line ends at byte {offset}")
+
     def truncate_to(self, offset: int, step: int | None = None) -> None:
         """Drop the lines after a checkpoint: a resumed run writes them again.
 
@@ -84,12 +93,8 @@ class MetricsLog:
         Raises:
             CorruptFile: if the file is not the one that the checkpoint remembers.
         """
+        self.check(offset)
         with files.os_errors("truncate", self._path):
-            size = os.fstat(self._file).st_size
-            if size < offset:
-                raise CorruptFile(f"{self._path} is truncated: it has {size} of {offset} bytes")
-            if offset and os.pread(self._file, 1, offset - 1) != b"\n":
-                raise CorruptFile(f"{self._path} was altered: no line ends at byte {offset}")
             os.ftruncate(self._file, offset)
             os.fsync(self._file)
         self._purge_step = None if step is None else step + 1

@@ -7,21 +7,22 @@ import fcntl
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 import roborl
 from roborl.algos import learner_class
-from roborl.errors import NonFinite, UsageError
+from roborl.errors import NonFinite, RunError, UsageError
 from roborl.run.checkpoint import Checkpoints
 from roborl.run.config import RunConfig
 from roborl.run.executor import make_executor
-from roborl.run.files import atomic_write_json, os_errors
+from roborl.run.files import atomic_dir, atomic_write_json, os_errors, remove_tree
 from roborl.run.log import MetricsLog, Progress
 from roborl.run.off_policy import OffPolicyLoop
 
@@ -67,21 +68,23 @@ def train(config: RunConfig, run_dir: Path | None = None, *, quiet: bool = False
     config = config.resolve()
     run_dir = default_run_dir(config) if run_dir is None else run_dir
     if run_dir.exists():
-        raise UsageError(f"{run_dir} exists already; continue it with `roborl resume {run_dir}`, or choose another --out")
+        raise UsageError(
+            f"{run_dir} exists already; continue it with `roborl resume {run_dir}`, or choose another --out"
+        )
     loop = _make_loop(config)  # before anything is written: most mistakes show here
     with os_errors("create", run_dir):
-        run_dir.mkdir(parents=True)
-    versions = {"roborl": roborl.__version__, "torch": torch.__version__}
-    atomic_write_json(run_dir / CONFIG, config.to_json())
-    atomic_write_json(run_dir / "versions.json", versions)
-    with _locked(run_dir):
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_dir(run_dir) as folder:
+        atomic_write_json(folder / CONFIG, config.to_json())
+        atomic_write_json(folder / "versions.json", {"roborl": roborl.__version__, "torch": torch.__version__})
+    with _locked(run_dir), MetricsLog(run_dir, tensorboard=config.tensorboard) as log:
         loop.begin()
-        checkpoints = Checkpoints(run_dir, config.keep)
-        with MetricsLog(run_dir, tensorboard=config.tensorboard) as log:
-            return _train(config, run_dir, loop, checkpoints, log, 0.0, quiet)
+        return _train(config, run_dir, loop, Checkpoints(run_dir, config.keep), log, 0.0, quiet)
 
 
-def resume(run_dir: Path, *, steps: int | None = None, checkpoint: int | None = None, quiet: bool = False) -> TrainingResult:
+def resume(
+    run_dir: Path, *, steps: int | None = None, checkpoint: int | None = None, quiet: bool = False
+) -> TrainingResult:
     """Continue a run from its last checkpoint, to the bit what it would have been without the stop.
 
     Args:
@@ -97,38 +100,35 @@ def resume(run_dir: Path, *, steps: int | None = None, checkpoint: int | None = 
     config = RunConfig.load(run_dir / CONFIG)
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
-    with _locked(run_dir):
+    with _locked(run_dir), MetricsLog(run_dir, tensorboard=config.tensorboard) as log:
         checkpoints = Checkpoints(run_dir, config.keep)
         loop = _make_loop(config)
         if checkpoints.latest() is None and checkpoint is None:  # stopped before its first checkpoint
-            with MetricsLog(run_dir, tensorboard=config.tensorboard) as log:
-                log.truncate_to(0)
-                loop.begin()
-                return _train(config, run_dir, loop, checkpoints, log, 0.0, quiet)
+            log.truncate_to(0)
+            loop.begin()
+            return _train(config, run_dir, loop, checkpoints, log, 0.0, quiet)
         loaded = checkpoints.load(checkpoint)
-        if loaded.meta["env_steps"] > config.steps:
-            raise UsageError(
-                f"--steps must be at least the {loaded.meta['env_steps']} that {run_dir} has been trained for, "
-                f"got {config.steps}"
-            )
+        meta = loaded.meta
+        if steps is not None and steps < meta["env_steps"]:
+            trained = f"{run_dir} has been trained for {meta['env_steps']} steps"
+            raise UsageError(f"{trained}: steps must be at least as many, got {steps}")
+        loaded.fill_replay(loop.replay)
+        loop.restore(loaded.tensors, meta)
+        log.check(meta["metrics_offset"])
+        # All that could be wrong with the run would have shown by now: from here on it is changed.
         checkpoints.discard_after(loaded.step)
+        log.truncate_to(meta["metrics_offset"], loaded.step)
         if steps is not None:
             atomic_write_json(run_dir / CONFIG, config.to_json())
-        loaded.fill_replay(loop.replay)
-        loop.restore(loaded.tensors, loaded.meta)
         if not (quiet or loop.executor.restorable):
-            _say(f"{config.task} cannot save its state: its environments begin new episodes")
-        with MetricsLog(run_dir, tensorboard=config.tensorboard) as log:
-            log.truncate_to(loaded.meta["metrics_offset"], loaded.step)
-            return _train(config, run_dir, loop, checkpoints, log, loaded.meta["wall_s"], quiet)
+            _say(f"the state of {config.task} cannot be saved: its environments begin new episodes")
+        return _train(config, run_dir, loop, checkpoints, log, meta["wall_s"], quiet)
 
 
 def _make_loop(config: RunConfig) -> OffPolicyLoop:
     torch.set_num_threads(config.threads)
     learner_config = config.learner_config()
-    executor = make_executor(
-        config.task, config.num_envs, num_threads=config.sim_threads, options=config.options
-    )
+    executor = make_executor(config.task, config.num_envs, num_threads=config.sim_threads, options=config.options)
     learner = learner_class(config.learner)(executor.spaces, learner_config)
     return OffPolicyLoop(config, learner, executor)  # pyright: ignore[reportArgumentType]
 
@@ -149,9 +149,12 @@ def _train(
         return wall_before_s + time.perf_counter() - began_s
 
     def save() -> None:
+        nonlocal saved
         arrays, meta = loop.snapshot()
+        _check_finite(arrays)
         meta |= {"wall_s": wall_s(), "metrics_offset": log.offset()}
         checkpoints.save(loop.env_steps, arrays, meta, loop.replay)
+        saved = loop.env_steps
 
     def write_metrics() -> None:
         log.write(
@@ -160,35 +163,51 @@ def _train(
             | {name: float(value) for name, value in loop.metrics.items()}
         )
 
-    with _stop_signals() as stop, Progress(config.steps, loop.env_steps, quiet=quiet) as progress:
-        while loop.env_steps < config.steps and not stop:
-            before = loop.env_steps
-            try:
+    with (
+        closing(loop.executor),
+        _stop_signals() as stop,
+        Progress(config.steps, loop.env_steps, quiet=quiet) as progress,
+    ):
+        try:
+            while loop.env_steps < config.steps and not stop:
+                before = loop.env_steps
                 loop.advance()
-            except NonFinite as error:
-                raise _inspected(error, run_dir, loop, saved) from error
-            progress.update(loop.env_steps, loop.episodes.recent_return)
-            if loop.env_steps // config.log_every > before // config.log_every:
-                write_metrics()
-            if loop.env_steps // config.checkpoint_every > before // config.checkpoint_every:
+                progress.update(loop.env_steps, loop.episodes.recent_return)
+                if loop.env_steps // config.log_every > before // config.log_every:
+                    write_metrics()
+                if loop.env_steps // config.checkpoint_every > before // config.checkpoint_every:
+                    save()
+            if saved != loop.env_steps:
                 save()
-                saved = loop.env_steps
-        interrupted = loop.env_steps < config.steps
-        if saved != loop.env_steps:
-            save()
-    loop.executor.close()
+        except NonFinite as error:
+            raise _inspected(error, run_dir, loop, saved) from error
+    interrupted = loop.env_steps < config.steps
     if interrupted and not quiet:
         _say(f"stopped at step {loop.env_steps}, saved; continue with `roborl resume {run_dir}`")
     return TrainingResult(run_dir, loop.env_steps, loop.episodes.recent_return, wall_s(), interrupted)
 
 
+def _check_finite(arrays: Mapping[str, torch.Tensor | np.ndarray]) -> None:
+    """Raise NonFinite if a learner's state is not finite: a checkpoint of it could never be trained on from."""
+    for name, array in arrays.items():
+        if name.startswith("learner/") and not torch.isfinite(torch.as_tensor(array)).all():
+            raise NonFinite(f"{name} is not finite")
+
+
 def _inspected(error: NonFinite, run_dir: Path, loop: OffPolicyLoop, saved: int | None) -> NonFinite:
     """Write the state in which a run broke for inspection; return the error that says so."""
     folder = run_dir / "failure"
-    arrays, meta = loop.snapshot()
-    Checkpoints(folder, keep=1).save(loop.env_steps, arrays, {"error": str(error)} | meta)
+    try:
+        if folder.exists():  # of a failure before the run was resumed
+            remove_tree(folder)
+        arrays, meta = loop.snapshot()
+        text = {"error": str(error), "metrics": {name: str(value) for name, value in meta["metrics"].items()}}
+        Checkpoints(folder, keep=1).save(loop.env_steps, arrays, meta | text)  # JSON knows no NaN
+        where = f"the state is in {folder} for inspection"
+    except RunError as second:
+        where = f"the state could not be written for inspection: {second}"
     last = "there is no checkpoint yet" if saved is None else f"the last checkpoint is of step {saved}"
-    return NonFinite(f"{error}; the state is in {folder} for inspection; {last}")
+    return NonFinite(f"training broke at step {loop.env_steps}: {error}; {where}; {last}")
 
 
 @contextmanager
@@ -230,6 +249,4 @@ def _locked(run_dir: Path) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-
-
     print(text, file=sys.stderr, flush=True)

@@ -56,7 +56,7 @@ class Task(ABC):
     """Seconds after which an episode is truncated."""
 
     observations: ClassVar[Mapping[str, Sequence[Term]]]
-    """Groups of terms: "policy" is what a policy sees; "critic", where there is one, what a critic may see in training."""
+    """Groups of terms: "policy" is what a policy sees; "critic", where there is one, what a critic may see."""
 
     action: ClassVar[Action] = Action()
     """What an action is."""
@@ -76,7 +76,7 @@ class Task(ABC):
     camera: ClassVar[dict[str, Any] | str] = {}
     """The camera of pictures: a camera's name in the model, or attributes of `mujoco.MjvCamera`."""
 
-    def edit(self, spec: mujoco.MjSpec) -> None:
+    def edit(self, spec: mujoco.MjSpec) -> None:  # noqa: B027  a task may leave it as it is
         """Change the model before it is compiled, as an option asks; by default nothing."""
 
     @abstractmethod

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
+
+from roborl.task.fields import Array
 
 _ROTATIONS = tuple(np.uint64(r) for r in (16, 42, 12, 31, 16, 32, 24, 21))
 _PARITY = np.uint64(0x1BD11BDAA9FC1A22)
@@ -18,7 +21,7 @@ _WORD = np.uint64(64)
 
 
 def threefry2x64(
-    k0: np.ndarray, k1: np.ndarray, c0: np.ndarray, c1: np.ndarray
+    k0: np.ndarray, k1: np.ndarray | np.uint64, c0: np.ndarray, c1: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the two output words of Threefry-2x64-20 for keys (k0, k1) and counters (c0, c1), all uint64."""
     keys = (k0, k1, k0 ^ k1 ^ _PARITY)
@@ -46,28 +49,40 @@ class Draw:
         seed: (N,) uint64, each simulation's seed.
         episode: (N,) uint64, the number of the episode.
         step: (N,) uint64, the control step within the episode; at a reset, 0.
+        convert: what makes the fields' kind of array of a numpy array (float64), as `torch.from_numpy` does; by
+            default numpy arrays are given.
     """
 
-    __slots__ = ("_moment", "_seed")
+    __slots__ = ("_convert", "_moment", "_seed")
 
-    def __init__(self, seed: np.ndarray, episode: np.ndarray, step: np.ndarray) -> None:
+    def __init__(
+        self,
+        seed: np.ndarray,
+        episode: np.ndarray,
+        step: np.ndarray,
+        convert: Callable[[np.ndarray], Array] = np.asarray,
+    ) -> None:
+        self._convert = convert
         self._seed = seed[:, None]
         self._moment = ((episode << np.uint64(32)) | step)[:, None]
 
-    def uniform(self, name: str, low: float = 0.0, high: float = 1.0, size: int = 1) -> np.ndarray:
+    def uniform(self, name: str, low: float = 0.0, high: float = 1.0, size: int = 1) -> Array:
         """Return (N, size) numbers uniform in [low, high)."""
-        first, second = self._words(name, (size + 1) // 2)
-        return low + (high - low) * _unit(np.stack([first, second], -1).reshape(len(first), -1)[:, :size])
+        return self._convert(low + (high - low) * self._units(name, size))
 
-    def normal(self, name: str, std: float = 1.0, size: int = 1) -> np.ndarray:
+    def normal(self, name: str, std: float = 1.0, size: int = 1) -> Array:
         """Return (N, size) normal numbers of mean 0 (Box-Muller, one number a pair of words)."""
         first, second = self._words(name, size)
         radius = np.sqrt(-2.0 * np.log1p(-_unit(first)))
-        return std * radius * np.cos(2.0 * np.pi * _unit(second))
+        return self._convert(std * radius * np.cos(2.0 * np.pi * _unit(second)))
 
-    def integers(self, name: str, low: int, high: int, size: int = 1) -> np.ndarray:
+    def integers(self, name: str, low: int, high: int, size: int = 1) -> Array:
         """Return (N, size) whole numbers, as floats, uniform in low, ..., high (both included)."""
-        return low + np.floor(self.uniform(name, 0.0, high - low + 1, size))  # never rounds up to high + 1
+        return self._convert(low + np.floor((high - low + 1) * self._units(name, size)))  # never rounds up to high + 1
+
+    def _units(self, name: str, size: int) -> np.ndarray:
+        first, second = self._words(name, (size + 1) // 2)
+        return _unit(np.stack([first, second], -1).reshape(len(first), -1)[:, :size])
 
     def _words(self, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         index = np.arange(count, dtype=np.uint64)[None, :]

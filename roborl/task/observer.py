@@ -139,9 +139,7 @@ class Observer:
     def observe(self, f: Fields) -> dict[str, Array]:
         """Return each group's observation, (N, width): arrays of their own, not views."""
         return {
-            group: f.xp.concat(
-                [f.memory[b.key][:, : b.size] if b.term.recorded else b.read(f) for b in bound], axis=1
-            )
+            group: f.xp.concat([f.memory[b.key][:, : b.size] if b.term.recorded else b.read(f) for b in bound], axis=1)
             for group, bound in self.groups.items()
         }
 

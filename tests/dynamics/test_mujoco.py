@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from roborl import tasks
 from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.sim import Sim, SimState

@@ -54,10 +54,11 @@ def test_the_hanging_cart_pole_swings_at_the_analytic_frequency():
     model = models.compile_spec(models.load("cartpole"))
     data = mujoco.MjData(model)
     data.qpos[:] = [0.0, np.pi + 1e-3]
-    # momentum kept by M x + m l th = const: (I + m l^2 - m^2 l^2 / (M + m)) th'' = -m g l th, about hanging
-    M, m, l, g = 1.0, 0.1, 0.5, 9.81
+    # M cart and m pole masses, l half a pole; the momentum stays 0, and about hanging
+    # (I + m l^2 - m^2 l^2 / (M + m)) th'' = -m g l th
+    cart, pole, half, g = 1.0, 0.1, 0.5, 9.81
     inertia = model.body("pole").inertia.max()
-    omega = np.sqrt(m * g * l / (inertia + m * l**2 - (m * l) ** 2 / (M + m)))
+    omega = np.sqrt(pole * g * half / (inertia + pole * half**2 - (pole * half) ** 2 / (cart + pole)))
     angles = []
     for _ in range(1000):
         mujoco.mj_step(model, data)

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+
 from roborl import tasks
 from roborl.sim import Sim
 
@@ -55,9 +56,7 @@ class Table:
         a, s = (a - i).astype(np.float32), (s - j).astype(np.float32)
         rows = (i % angles * speeds, (i + 1) % angles * speeds)
         return [
-            (row + j + dj, wa * ws)
-            for row, wa in zip(rows, (1 - a, a), strict=True)
-            for dj, ws in ((0, 1 - s), (1, s))
+            (row + j + dj, wa * ws) for row, wa in zip(rows, (1 - a, a), strict=True) for dj, ws in ((0, 1 - s), (1, s))
         ]
 
 

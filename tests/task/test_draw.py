@@ -23,9 +23,7 @@ def words(*values: int) -> list[np.ndarray]:
 
 
 def draw_of(n: int, seed: int = 0, episode: int = 0, step: int = 0) -> Draw:
-    return Draw(
-        np.arange(seed, seed + n, dtype=np.uint64), np.full(n, episode, np.uint64), np.full(n, step, np.uint64)
-    )
+    return Draw(np.arange(seed, seed + n, dtype=np.uint64), np.full(n, episode, np.uint64), np.full(n, step, np.uint64))
 
 
 def distance_to_uniform(values: np.ndarray) -> float:
@@ -107,6 +105,6 @@ def test_integers_take_every_value_between_the_ends_equally_often():
 
 def test_the_greatest_uniform_number_is_never_rounded_up_to_one_integer_too_many(monkeypatch):
     largest = 1.0 - 2.0**-53
-    monkeypatch.setattr(Draw, "uniform", lambda self, name, low, high, size: np.full((1, 1), low + (high - low) * largest))
+    monkeypatch.setattr(Draw, "_units", lambda self, name, size: np.full((1, 1), largest))
     for low, high in ((1, 2), (200, 400), (0, 2**20), (-7, 1000)):
         assert draw_of(1).integers("a", low, high)[0, 0] == high

@@ -136,6 +136,11 @@ def test_masses_are_drawn_from_the_nominal_one_over_a_thousand_resets():
     for part in (masses[:500], masses[500:]):
         assert part.mean() == pytest.approx(0.125, abs=0.0025)
         assert part.std() == pytest.approx(0.0433, abs=0.002)
+    pole = sim.model.body("pole").id
+    for i, mass in enumerate(masses[-1]):
+        model = sim.batch.get_model(i)
+        assert model.body_mass[pole] == mass
+        assert model.body_inertia[pole] == pytest.approx(mass / 0.1 * sim.model.body_inertia[pole], rel=1e-12)
 
 
 def test_the_drawn_mass_is_the_mass_that_is_simulated_inertia_included():

@@ -14,7 +14,7 @@ from roborl import tasks
 from roborl.envs import TaskVectorEnv
 from roborl.errors import NonFinite, UnknownName, UsageError
 from roborl.sim import STATE_FIELDS, Sim
-from roborl.task import Fields, Task
+from roborl.task import Draw, Fields, Task
 from roborl.task.contract import stage_cost, terminal_cost
 
 every_task = pytest.mark.parametrize("task_id", tasks.TASKS)
@@ -92,10 +92,17 @@ def copy_of(f: Fields, xp: Any, convert: Any) -> Fields:
     return Fields(xp, arrays, params, {name: convert(value.copy()) for name, value in f.memory.items()})
 
 
+def draw_at(step: int, convert: Any) -> Draw:
+    n = 16
+    return Draw(np.arange(n, dtype=np.uint64), np.zeros(n, np.uint64), np.full(n, step, np.uint64), convert)
+
+
 @every_task
 def test_its_functions_are_the_same_on_numpy_and_on_torch(task_id):
     task = tasks.load(task_id)
     sim, action = moving_states(task)
+    for name in sim.fields.memory.keys() & {"command_steps_left"}:
+        sim.fields.memory[name][::2] = 1.0  # half of the commands are due
     results = []
     for xp, convert in ((np, np.asarray), (array_api_compat.torch, torch.from_numpy)):
         before = copy_of(sim.fields, xp, convert)
@@ -109,6 +116,8 @@ def test_its_functions_are_the_same_on_numpy_and_on_torch(task_id):
         result |= {f"group {k}": v for k, v in sim.observer.observe(after).items()}
         result |= {
             "control": task.control(before, given),
+            **{f"start {k}": v for k, v in task.reset(draw_at(0, convert), before).items()},
+            **{f"advance {k}": v for k, v in task.advance(after, given, draw_at(9, convert)).items()},
             "stage cost": stage_cost(task, after, given),
             "terminal cost": terminal_cost(task, after),
         }
@@ -141,7 +150,7 @@ def test_a_rewards_terms_do_not_depend_on_the_number_of_simulations(task_id):
 def test_a_divergence_raises_an_error_that_names_the_step(task_id):
     env = TaskVectorEnv(tasks.load(task_id), 3, num_threads=1)
     env.reset(seed=0)
-    middle = np.zeros(env.action_space.shape)
+    middle = np.zeros((3, len(env.sim.action_low)))
     env.step(middle)
     env.sim.fields.qpos[1, 0] = np.nan
     with pytest.raises(NonFinite, match=f"{type(env.task).__name__} became unstable at step 2 in simulation 1"):

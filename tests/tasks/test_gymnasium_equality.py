@@ -60,7 +60,7 @@ def test_a_thousand_steps_equal_gymnasiums_ends_of_episodes_included(name, optio
     space, rng = ours.action_space, np.random.default_rng(1)
     assert isinstance(space, gymnasium.spaces.Box)
     ends = 0
-    for step in range(1000):
+    for _ in range(1000):
         # beyond the bounds at times: both simulators clip, both rewards do not
         if step_both(ours, theirs, 1.2 * rng.uniform(space.low, space.high), name):
             ends += 1
@@ -85,10 +85,11 @@ def test_a_pole_that_is_balanced_is_truncated_where_gymnasium_truncates_it():
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_spaces_and_the_rate_are_gymnasiums(name):
     ours, theirs = make_both(name, {})
+    env: Any = theirs.unwrapped
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
     assert ours.metadata["render_fps"] == theirs.metadata["render_fps"]
-    assert ours.task.control_dt == pytest.approx(getattr(theirs.unwrapped, "dt"))
+    assert ours.task.control_dt == pytest.approx(env.dt)
     theirs.close()
 
 

@@ -1,0 +1,179 @@
+"""How well learners learn: every case with several seeds, two runs at a time with one thread each.
+
+A finished run is kept as a small JSON file in results/learning/ and is not run again; a run that was killed continues
+from its last checkpoint. At the end a table with intervals is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers import python_of
+
+from roborl.run.files import atomic_write_json
+from roborl.run.statistics import bootstrap_interval, difference_interval, interquartile_mean
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "learning"
+RUNS = Path("runs") / "bench-learning"
+ROBORL = (sys.executable, "-m", "roborl")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A learner on a task, with what is wanted of it."""
+
+    name: str
+    task: str
+    steps: int
+    seeds: int
+    wanted: str
+    episodes: int = 20
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    peer: bool = False
+    """Whether SBX's SAC learns instead of ours."""
+    no_worse_than: str | None = None
+    """The case that it is compared with."""
+
+
+CASES = (
+    Case("pendulum", "roborl/PendulumSwingup-v1", 20_000, 5, "mean at least -165", episodes=100),
+    Case("cartpole-swingup", "roborl/CartpoleSwingup-v1", 100_000, 5, "at least 800 in each seed"),
+    Case("cartpole-track", "roborl/CartpoleTrack-v1", 100_000, 3, "learned"),
+    Case("half-cheetah-sbx", "HalfCheetah-v5", 100_000, 5, "the peer", peer=True),
+    Case(
+        "half-cheetah",
+        "roborl/HalfCheetah-v1",
+        100_000,
+        5,
+        "no worse than SBX",
+        no_worse_than="half-cheetah-sbx",
+    ),
+    Case(
+        "half-cheetah-bfloat16",
+        "roborl/HalfCheetah-v1",
+        100_000,
+        5,
+        "no worse than float32",
+        settings={"precision": "bfloat16"},
+        no_worse_than="half-cheetah",
+    ),
+)
+
+
+def result_file(case: Case, seed: int) -> Path:
+    """Where a run's result is kept."""
+    return RESULTS / f"{case.name}-s{seed}.json"
+
+
+def run(case: Case, seed: int) -> None:
+    """Train and evaluate one run, or go on with it."""
+    out = result_file(case, seed)
+    if out.exists():
+        return
+    row = run_peer(case, seed) if case.peer else run_ours(case, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(out, {"case": case.name, "task": case.task, "seed": seed, "steps": case.steps} | row)
+    print(f"{case.name} seed {seed}: mean {np.mean(row['returns']):.1f} in {row['wall_s']:.0f} s", flush=True)
+
+
+def run_ours(case: Case, seed: int) -> dict[str, Any]:
+    """`roborl train` (or `resume`), then `roborl eval`."""
+    folder = RUNS / f"{case.name}-s{seed}"
+    if folder.exists():
+        command = ["resume", str(folder)]
+    else:
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in case.settings.items()]
+        command = ["train", "sac", case.task, f"--steps={case.steps}", f"--seed={seed}", "--threads=1", *options]
+        command += ["--out", str(folder)]
+    trained = answer(*ROBORL, *command, "--quiet", "--json")
+    judged = answer(*ROBORL, "eval", str(folder), f"--episodes={case.episodes}", "--json")
+    config = json.loads((folder / "config.json").read_text())
+    return {"wall_s": trained["wall_s"], "returns": judged["returns"], "settings": config["settings"]}
+
+
+def run_peer(case: Case, seed: int) -> dict[str, Any]:
+    """SBX's SAC with the same settings, in its own environment."""
+    return answer(python_of("sbx"), HERE / "learning_worker.py", case.task, case.steps, seed, case.episodes)
+
+
+def answer(*command: object) -> dict[str, Any]:
+    """Run a command on one thread; return the JSON that it prints last."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    }
+    done = subprocess.run([str(c) for c in command], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def means(case: Case) -> np.ndarray:
+    """The mean returns of a case's finished runs, (seeds,)."""
+    return np.array([float(np.mean(row["returns"])) for row in finished(case)])
+
+
+def finished(case: Case) -> Iterator[dict[str, Any]]:
+    """The results of a case's finished runs."""
+    for seed in range(case.seeds):
+        if result_file(case, seed).exists():
+            yield json.loads(result_file(case, seed).read_text())
+
+
+def table() -> str:
+    """All finished runs as Markdown."""
+    lines = [
+        "| case | steps | wanted | seeds | mean return of each seed's final policy | IQM [95%] | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    by_name = {case.name: case for case in CASES}
+    for case in CASES:
+        values = means(case)
+        if not len(values):
+            continue
+        low, high = bootstrap_interval(values)
+        verdict = ""
+        if case.no_worse_than is not None and len(peer := means(by_name[case.no_worse_than])):
+            worst, best = difference_interval(values, peer)
+            scale = 100.0 / abs(float(interquartile_mean(peer)))
+            verdict = f"difference {worst * scale:+.0f}% to {best * scale:+.0f}% (90%; no worse above -10%)"
+        shown = ", ".join(f"{v:.0f}" for v in values)
+        lines.append(
+            f"| {case.name} | {case.steps:,} | {case.wanted} | {len(values)} | {shown} "
+            f"| {interquartile_mean(values):.0f} [{low:.0f}, {high:.0f}] | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is not finished, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="the cases to run, by name, separated by commas (default: all)")
+    parser.add_argument("--table", action="store_true", help="run nothing, print the table")
+    options = parser.parse_args()
+    names = [case.name for case in CASES]
+    only = options.only.split(",") if options.only else names
+    for name in only:
+        if name not in names:
+            parser.error(f"there is no case {name!r}; valid: {', '.join(names)}")
+    if not options.table:
+        work = [(case, seed) for case in CASES if case.name in only for seed in range(case.seeds)]
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(run, case, seed) for case, seed in work]:
+                done.result()
+    print(table())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import torch
+from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
+
+from roborl.nn.gaussian import sample_tanh_gaussian, tanh_gaussian_action
+
+
+def draws(*shape: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, dtype=torch.float64, generator=generator) for _ in range(3)]
+
+
+def test_the_log_probability_equals_that_of_the_transformed_distribution() -> None:
+    mean, log_std, noise = draws(20, 3)
+    action, log_prob = sample_tanh_gaussian(mean, log_std, noise)
+    base = Independent(Normal(mean, log_std.exp()), 1)
+    expected = TransformedDistribution(base, [TanhTransform(cache_size=1)])
+    action_of_theirs = torch.tanh(mean + log_std.exp() * noise)
+    torch.testing.assert_close(action, action_of_theirs)
+    near = action.abs().amax(-1) < 0.999  # atanh, which theirs needs, loses digits beyond
+    assert near.sum() > 5
+    torch.testing.assert_close(log_prob[near], expected.log_prob(action)[near], rtol=0, atol=1e-8)
+
+
+def test_the_log_probability_is_finite_and_differentiable_where_tanh_saturates() -> None:
+    mean = torch.tensor([[40.0, -40.0]])
+    gradient = torch.func.grad(
+        lambda m: sample_tanh_gaussian(m, torch.zeros(1, 2), torch.zeros(1, 2))[1].sum()
+    )(mean)
+    # -log(1 - tanh(u)^2) = 2 |u| - 2 log 2 far from zero: its slope is 2 away from zero.
+    torch.testing.assert_close(gradient, torch.tensor([[2.0, -2.0]]))
+
+
+def test_acting_and_learning_draw_the_same_action() -> None:
+    mean, log_std, noise = draws(4, 2)
+    action, _ = sample_tanh_gaussian(mean, log_std, noise)
+    torch.testing.assert_close(tanh_gaussian_action(mean, log_std, noise), action, rtol=0, atol=1e-15)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from roborl.errors import UnknownName
+from roborl.nn.mlp import ensemble_mlp, init_ensemble, init_mlp, linear, mlp
+
+
+def test_an_mlp_equals_torch_modules_with_the_same_weights() -> None:
+    params = init_mlp(torch.Generator().manual_seed(0), (3, 8, 8, 2), torch.float64)
+    modules = torch.nn.Sequential(
+        torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)
+    ).double()
+    for layer, module in zip(params, list(modules)[::2], strict=True):
+        module.load_state_dict({"weight": layer["w"].T, "bias": layer["b"]})
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(mlp(params, x), modules(x).detach(), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_ensemble_equals_its_members_one_by_one(precision: str) -> None:
+    params = init_ensemble(torch.Generator().manual_seed(0), 2, (3, 16, 1))
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    members = [[{"w": layer["w"][e], "b": layer["b"][e, 0]} for layer in params] for e in range(2)]
+    expected = torch.stack([mlp(member, x, precision=precision) for member in members])
+    torch.testing.assert_close(ensemble_mlp(params, x, precision=precision), expected)
+
+
+def test_members_start_apart_and_within_the_bound_of_their_fan_in() -> None:
+    params = init_ensemble(torch.Generator().manual_seed(0), 2, (4, 64, 1))
+    assert not torch.equal(params[0]["w"][0], params[0]["w"][1])
+    assert 0.45 < params[0]["w"].abs().max() <= 0.5  # 1 / sqrt(4)
+    assert params[1]["w"].abs().max() <= 0.125  # 1 / sqrt(64)
+
+
+def test_bfloat16_rounds_the_product_and_keeps_the_bias_exact() -> None:
+    x, w, b = torch.tensor([[1.0 + 2**-9]]), torch.ones(1, 2), torch.tensor([2**-12, 0.0])
+    # bfloat16 has 8 bits: 1 + 2^-9 is rounded to 1; the bias 2^-12 is added in float32 and survives.
+    assert torch.equal(linear(x, w, b, "bfloat16"), torch.tensor([[1 + 2**-12, 1.0]]))
+    assert linear(x, w, b, "bfloat16").dtype == torch.float32
+
+
+def test_an_unknown_activation_is_named_with_the_valid_ones() -> None:
+    with pytest.raises(UnknownName, match="unknown activation 'rely'; did you mean 'relu'"):
+        mlp(init_mlp(torch.Generator(), (1, 1)), torch.zeros(1, 1), activation="rely")

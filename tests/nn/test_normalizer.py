@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from roborl.nn.normalizer import init_normalizer, normalize, update_normalizer
+
+
+def test_statistics_over_batches_equal_numpy_over_all_rows() -> None:
+    rows = np.random.default_rng(0).normal([1.0, -300.0], [0.1, 20.0], (57, 2))
+    state = init_normalizer(2, torch.float64)
+    for batch in np.split(rows, [1, 8, 30]):
+        state = update_normalizer(state, torch.from_numpy(batch))
+    assert state.count == 57
+    np.testing.assert_allclose(state.mean, rows.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(state.var, rows.var(0), rtol=1e-10)
+
+
+def test_an_unused_normalizer_is_exactly_the_identity() -> None:
+    x = torch.tensor([[1.2345678, -4000.0]])
+    assert torch.equal(normalize(init_normalizer(2), x, clip=math.inf), x)
+
+
+def test_normalized_observations_are_clipped_and_a_constant_one_stays_zero() -> None:
+    state = update_normalizer(
+        init_normalizer(2), torch.tensor([[-1.0, 5.0], [1.0, 5.0]])
+    )  # mean (0, 5), var (1, 0)
+    assert torch.equal(normalize(state, torch.tensor([[50.0, 5.0]]), clip=10.0), torch.tensor([[10.0, 0.0]]))

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from roborl.errors import CorruptFile
+from roborl.nn.tree import flatten, tree_map, unflatten
+
+
+class Pair(NamedTuple):
+    left: dict[str, list[torch.Tensor]]
+    right: tuple[torch.Tensor, ...]
+
+
+def example() -> Pair:
+    return Pair({"a": [torch.zeros(2), torch.ones(3)]}, (torch.arange(4),))
+
+
+def test_tree_map_keeps_the_structure_and_its_classes() -> None:
+    doubled = tree_map(lambda x, y: x + y, example(), example())
+    assert isinstance(doubled, Pair)
+    assert isinstance(doubled.left["a"], list)
+    assert torch.equal(doubled.left["a"][1], torch.full((3,), 2.0))
+    assert torch.equal(doubled.right[0], torch.tensor([0, 2, 4, 6]))
+
+
+def test_flatten_names_every_leaf_by_its_path() -> None:
+    assert list(flatten(example())) == ["left/a/0", "left/a/1", "right/0"]
+
+
+def test_unflatten_is_the_inverse_of_flatten_in_any_order() -> None:
+    tree = example()
+    back = unflatten(tree, dict(reversed(flatten(tree).items())))
+    assert isinstance(back, Pair)
+    assert all(torch.equal(x, y) for x, y in zip(flatten(tree).values(), flatten(back).values(), strict=True))
+
+
+def test_unflatten_names_what_is_missing_and_what_is_surplus() -> None:
+    flat = flatten(example())
+    flat["other"] = flat.pop("left/a/1")
+    with pytest.raises(CorruptFile, match=r"missing \['left/a/1'\], surplus \['other'\]"):
+        unflatten(example(), flat)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(4), torch.zeros(3, dtype=torch.float64)])
+def test_unflatten_refuses_another_shape_or_dtype(wrong: torch.Tensor) -> None:
+    with pytest.raises(
+        CorruptFile, match=r"'left/a/1' must be torch.float32 of shape \(3,\), got torch.float"
+    ):
+        unflatten(example(), flatten(example()) | {"left/a/1": wrong})

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from roborl import tasks
+from roborl.errors import ConfigError, UnknownName
+from roborl.planners.mpc import MPCPolicy, make_planner, plan_episodes
+from roborl.planners.mppi import MPPI
+from roborl.sim import Sim
+from roborl.task import Task
+
+QUICK = {"horizon_s": 0.2, "samples": 8}
+
+
+def short(name: str, steps: int) -> Task:
+    task = tasks.load(name)
+    task_class = type(task)
+    return type(f"Short{task_class.__name__}", (task_class,), {"episode_length_s": steps * task.control_dt})()
+
+
+def test_an_episode_is_the_one_that_the_simulator_replays() -> None:
+    task = short("CartpoleTrack", 12)
+    results = plan_episodes(make_planner("mppi", task, QUICK, num_threads=1), episodes=2, seed=7)
+    sim = Sim(task, 1, num_threads=1)
+    for i, episode in enumerate(results.episodes):
+        assert episode.seed == 7 + i
+        assert episode.qpos.shape == (13, 2) and episode.qvel.shape == (13, 2) and episode.actions.shape == (12, 1)
+        assert episode.success is not None and episode.success.shape == (12,)
+        sim.seed(np.array([7 + i], np.uint64))
+        sim.reset()
+        for t in range(12):
+            assert np.array_equal(sim.fields.qpos[0], episode.qpos[t])
+            assert sim.step(episode.actions[t][None]).reward[0] == episode.rewards[t]
+    assert results.plans == 24
+    assert results.planner_steps == 24 * 20 * 8  # plans * horizon * samples
+
+
+def test_an_episode_does_not_depend_on_those_before_it() -> None:
+    task = short("PendulumSwingup", 6)
+    both = plan_episodes(make_planner("mppi", task, QUICK, num_threads=1), episodes=2, seed=3)
+    second = plan_episodes(make_planner("mppi", task, QUICK, num_threads=1), episodes=1, seed=4)
+    assert np.array_equal(both.episodes[1].actions, second.episodes[0].actions)
+
+
+def test_a_planner_does_not_see_the_environments_future() -> None:
+    # two environments in one state whose seeds, hence coming commands, differ: the same plan
+    task = tasks.load("CartpoleTrack", command_period_s=(0.05, 0.05))
+    sim = Sim(task, 1, num_threads=1)
+    sim.reset()
+    here = sim.state()
+    other = here._replace(counters=here.counters.copy())
+    other.counters[:, 0] = 12345
+    planner = make_planner("mppi", task, QUICK, num_threads=1)
+    start = planner.state()
+    first = planner.plan(here)
+    planner.restore(start)
+    assert np.array_equal(planner.plan(other).U, first.U)
+
+
+def test_plans_are_kept_for_as_many_steps_as_asked() -> None:
+    task = short("PendulumSwingup", 7)
+    sim = Sim(task, 1, num_threads=1)
+    sim.reset()
+    policy = MPCPolicy(make_planner("mppi", task, QUICK, num_threads=1), replan_steps=3)
+    for t in range(7):
+        action = policy.act(sim.state())
+        assert policy.plans == t // 3 + 1
+        assert policy.last_plan is not None
+        assert np.array_equal(action, policy.last_plan.U[t % 3])
+        sim.step(action[None])
+
+
+def test_a_policy_resumes_to_the_bit_through_json() -> None:
+    task = short("CartpoleTrack", 10)
+    sim = Sim(task, 1, num_threads=1)
+    sim.reset()
+    policy = MPCPolicy(make_planner("mppi", task, QUICK, num_threads=1), replan_steps=2)
+    for _ in range(3):
+        sim.step(policy.act(sim.state())[None])
+    x, saved = sim.state(), json.loads(json.dumps(policy.state()))
+
+    def actions(policy: MPCPolicy) -> list[float]:
+        sim.restore(x)
+        taken = []
+        for _ in range(4):
+            action = policy.act(sim.state())
+            sim.step(action[None])
+            taken.append(float(action[0]))
+        return taken
+
+    expected = actions(policy)
+    other = MPCPolicy(make_planner("mppi", task, QUICK, num_threads=1), replan_steps=2)
+    other.restore(saved)
+    assert actions(other) == expected
+
+
+def test_progress_pictures_and_the_summary() -> None:
+    task = short("CartpoleTrack", 4)
+    steps: list[tuple[int, int]] = []
+    results = plan_episodes(
+        make_planner("mppi", task, QUICK, num_threads=1),
+        episodes=2,
+        replan_steps=2,
+        on_step=lambda episode, step, total: steps.append((episode, step)),
+    )
+    assert steps == [(i, t) for i in range(2) for t in (1, 2, 3, 4)]
+    summary = json.loads(json.dumps(results.summary()))
+    assert summary["task_steps"] == 8 and summary["plans"] == 4 and summary["episodes"] == 2
+    assert summary["return_mean"] == pytest.approx(np.mean([e.rewards.sum() for e in results.episodes]))
+    assert summary["settings"]["samples"] == 8 and summary["settings"]["replan_steps"] == 2
+    assert 0.0 <= summary["success_share"] <= 1.0
+
+
+def test_frames_are_pictures() -> None:
+    frames: list[np.ndarray] = []
+    task = short("PendulumSwingup", 2)
+    plan_episodes(make_planner("mppi", task, QUICK, num_threads=1), on_frame=frames.append)
+    assert [frame.shape for frame in frames] == [(360, 480, 3)] * 2
+
+
+def test_settings_are_checked_by_name() -> None:
+    task = tasks.load("PendulumSwingup")
+    with pytest.raises(UnknownName, match="unknown setting of mppi 'sample'; did you mean 'samples'"):
+        make_planner("mppi", task, {"sample": 3})
+    with pytest.raises(UnknownName, match="unknown planner 'mpi'"):
+        make_planner("mpi", task)
+    with pytest.raises(ConfigError, match="replan_steps"):
+        MPCPolicy(make_planner("mppi", task), replan_steps=0)
+    assert isinstance(make_planner("mppi", task), MPPI)
+
+
+def test_a_falling_pole_ends_the_episode() -> None:
+    task = tasks.load("InvertedPendulum")
+    # one sample beside the plan itself, hardly any noise: nothing is controlled, and it falls
+    planner = make_planner("mppi", task, {"samples": 2, "noise": 1e-6, "horizon_s": 0.04}, num_threads=1)
+    episode = plan_episodes(planner, seed=1).episodes[0]
+    assert episode.terminated and len(episode.rewards) < task.episode_steps
+    assert episode.rewards[-1] == 0.0
