@@ -82,9 +82,10 @@ class Commands:
     def close(self) -> None:
         """End the server."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(10)
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +94,14 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     commands = Commands(tmp_path_factory.mktemp("commands"))
     yield commands
     commands.close()
+
+
+@pytest.fixture(scope="session")
+def trained(command: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small finished run of PendulumSwingup with checkpoints at 100, 200, ..., 500; it must not be changed."""
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    arguments = "--steps 500 --no-compile --hidden 16 --batch-size 16 --learning-starts 60 --updates-per-step 0.05"
+    arguments += " --log-every 100 --checkpoint-every 100 --normalize-obs --threads 1 --quiet --no-tensorboard"
+    finished = command("train", "sac", "PendulumSwingup", *arguments.split(), "--out", run_dir)
+    assert finished.code == 0, finished.err
+    return run_dir

@@ -1,8 +1,8 @@
 """Runs roborl commands in forked children: a process of its own for each, without the seconds that imports take.
 
 Reads requests from stdin, a JSON object a line, and answers each with a line: {"argv", "cwd", "out", "err", "faults"}
-starts a child and gives its pid; {"wait": pid} gives its exit code once it has ended, minus the signal's number where one
-killed it, and null while it runs.
+starts a child and gives its pid; {"wait": pid} gives its exit code once it has ended, minus the signal's number where
+one killed it, and null while it runs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ SYSTEM_CALLS = ("write", "fsync", "rename", "replace", "unlink", "rmdir")
 def preload() -> None:
     """Import all that commands import; none of it starts a thread."""
     import matplotlib.figure  # noqa: F401
+    import tensorboard.compat.proto.event_pb2
+    import tensorboard.compat.tensorflow_stub.pywrap_tensorflow  # noqa: F401
     import torch
-    from torch.utils.tensorboard.writer import SummaryWriter  # noqa: F401
 
     import roborl.algos.sac  # noqa: F401
     import roborl.cli  # noqa: F401
@@ -51,6 +52,12 @@ def kill_at_call(number: int) -> None:
 
     for name in SYSTEM_CALLS:
         setattr(os, name, counted(getattr(os, name)))
+
+
+def kill_after(cpu_s: float) -> None:
+    """Die without a word, wherever the process then is, after some time of its own, which is no matter of its load."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
 
 
 def fail_from_call(name: str, number: int) -> None:

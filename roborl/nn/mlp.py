@@ -73,8 +73,8 @@ def linear(x: Tensor, w: Tensor, b: Tensor, precision: str = "float32") -> Tenso
         w: (in, out), or (E, in, out).
         b: (out,), or (E, 1, out).
         precision: "float32": the product in the operands' own dtype. "bfloat16": the two operands of the
-            product are rounded to bfloat16 (it accumulates in float32 inside); weights, bias and gradients
-            keep theirs.
+            product, forward and backward, are rounded to bfloat16, and so is its result, which is summed in
+            float32 inside; weights, bias and the returned gradients stay in their own dtype.
 
     Returns:
         (N, out), or (E, N, out), in the dtype of ``x``.

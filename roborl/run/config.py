@@ -66,8 +66,8 @@ class RunConfig:
             check_in(name, getattr(self, name), (False, True))
         for name in ("options", "settings"):
             try:
-                json.dumps(getattr(self, name), allow_nan=False)
-            except (TypeError, ValueError) as error:
+                json.dumps(getattr(self, name))
+            except TypeError as error:
                 raise ConfigError(f"{name} must be what JSON can say: {error}") from error
         _check_device(self.device)
 
@@ -112,8 +112,8 @@ class RunConfig:
             found = data.pop("format")
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{path.parent} is no run: it has no {path.name}") from None
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise CorruptFile(f"{path} is no configuration of a run: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptFile(f"{path} is no configuration of a run: {error!r}") from error
         if found != FORMAT:
             raise CorruptFile(f"{path} has format {found!r}; this version reads {FORMAT}")
         try:

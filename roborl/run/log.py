@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from roborl.errors import CorruptFile, NonFinite, UsageError
 from roborl.run import files
+from roborl.run.events import EventFile
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
-    from torch.utils.tensorboard.writer import SummaryWriter
 
 _METRICS = "metrics.jsonl"
 _STEP = "env_steps"
@@ -35,7 +35,7 @@ class MetricsLog:
         self._folder = Path(run_dir)
         self._path = self._folder / _METRICS
         self._tensorboard = tensorboard
-        self._events: SummaryWriter | None = None
+        self._events: EventFile | None = None
         self._purge_step: int | None = None
         with files.os_errors("open", self._path):
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -100,14 +100,13 @@ class MetricsLog:
         self._purge_step = None if step is None else step + 1
 
     def close(self) -> None:
-        """Write out what is pending and close the files."""
+        """Close the files."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
         if self._events is not None:
-            events, self._events = self._events, None
-            with files.os_errors("write", self._folder / "tensorboard"):
-                events.close()
+            self._events.close()
+            self._events = None
 
     def __enter__(self) -> MetricsLog:
         """Return itself; closed at the block's end."""
@@ -120,13 +119,9 @@ class MetricsLog:
     def _write_events(self, values: Mapping[str, Any]) -> None:
         with files.os_errors("write", self._folder / "tensorboard"):
             if self._events is None:
-                # Imported when the first line is written: it takes about a second.
-                from torch.utils.tensorboard.writer import SummaryWriter
-
-                self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._purge_step)
-            for name, value in values.items():
-                if name != _STEP and isinstance(value, (int, float)):
-                    self._events.add_scalar(name, value, values[_STEP])
+                self._events = EventFile(self._folder / "tensorboard", self._purge_step)
+            numbers = {name: v for name, v in values.items() if name != _STEP and isinstance(v, (int, float))}
+            self._events.add(values[_STEP], numbers)
 
 
 def read_metrics(run_dir: Path | str) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The off-policy loop: act, step, remember, learn from what is remembered.
 
-Everything that the future of a run depends on lies in an `OffPolicyLoop` and goes into its snapshot, so that a resumed run
-continues to the bit.
+Everything that the future of a run depends on lies in an `OffPolicyLoop` and goes into its snapshot, so that a
+resumed run continues to the bit.
 """
 
 from __future__ import annotations

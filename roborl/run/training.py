@@ -181,6 +181,9 @@ def _train(
                 save()
         except NonFinite as error:
             raise _inspected(error, run_dir, loop, saved) from error
+        except RunError as error:  # the disk is full, or broken
+            begin = "the beginning" if saved is None else f"step {saved}"
+            raise RunError(f"{error}; once that is mended, `roborl resume {run_dir}` continues from {begin}") from error
     interrupted = loop.env_steps < config.steps
     if interrupted and not quiet:
         _say(f"stopped at step {loop.env_steps}, saved; continue with `roborl resume {run_dir}`")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,44 +23,43 @@ from roborl.run.log import read_metrics
 # The buffers are smaller than the runs: their rings turn over. CartpoleTrack has delays, randomised masses, a command
 # in its memory and a critic that sees more.
 SMALL = ["--no-compile", "--hidden", "16", "--batch-size", "16", "--threads", 1, "--quiet"]
-SMALL += ["--log-every", 50, "--checkpoint-every", 100, "--keep", 2, "--learning-starts", 60]
+SMALL += ["--log-every", 30, "--checkpoint-every", 60, "--keep", 2, "--learning-starts", 60]
 RUNS: dict[str, list[Any]] = {
     "pendulum, 1 environment, normalised": [
-        *["PendulumSwingup", *SMALL, "--steps", 1000, "--buffer-size", 500],
-        *["--updates-per-step", 0.15, "--normalize-obs"],
+        *["PendulumSwingup", *SMALL, "--steps", 600, "--buffer-size", 300],
+        *["--updates-per-step", 0.08, "--normalize-obs"],
     ],
     "track, 8 environments": [
-        *["CartpoleTrack", *SMALL, "--steps", 2000, "--buffer-size", 1000, "--num-envs", 8],
-        *["--updates-per-step", 0.08, "--no-tensorboard", "--checkpoint-every", 200],
+        *["CartpoleTrack", *SMALL, "--steps", 1200, "--buffer-size", 600, "--num-envs", 8],
+        *["--updates-per-step", 0.04, "--no-tensorboard", "--checkpoint-every", 150],
     ],
 }
 OTHERS: dict[str, list[Any]] = {
     "pendulum, 8 environments": [
-        *["PendulumSwingup", *SMALL, "--steps", 3000, "--buffer-size", 1000, "--num-envs", 8],
+        *["PendulumSwingup", *SMALL, "--steps", 1200, "--buffer-size", 600, "--num-envs", 8],
         *["--updates-per-step", 0.1, "--no-tensorboard"],
     ],
     "track, 1 environment, normalised": [
-        *["CartpoleTrack", *SMALL, "--steps", 1500, "--buffer-size", 700],
-        *["--updates-per-step", 0.25, "--normalize-obs", "--no-tensorboard"],
+        *["CartpoleTrack", *SMALL, "--steps", 600, "--buffer-size", 300],
+        *["--updates-per-step", 0.2, "--normalize-obs", "--no-tensorboard"],
     ],
 }
 
 
 @pytest.fixture(scope="module")
-def straight(command: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Return a run that was not stopped, and how long it took: ``straight(arguments)``."""
-    done: dict[str, tuple[Path, float]] = {}
+def straight(command: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a run that was not stopped: ``straight(arguments)``."""
+    done: dict[str, Path] = {}
 
-    def run(arguments: list[Any]) -> tuple[Path, float]:
+    def run(arguments: list[Any]) -> Path:
         key = json.dumps(arguments)
         if key not in done:
-            run_dir, began_s = tmp_path_factory.mktemp("straight") / "run", time.monotonic()
-            finished = command("train", "sac", *arguments, "--out", run_dir)
+            done[key] = tmp_path_factory.mktemp("straight") / "run"
+            finished = command("train", "sac", *arguments, "--out", done[key])
             assert finished.code == 0, finished.err
-            done[key] = run_dir, time.monotonic() - began_s
         return done[key]
 
-    yield run
+    return run
 
 
 def replay_of(run_dir: Path) -> Replay:
@@ -94,34 +92,27 @@ def finish(command: Any, run_dir: Path) -> None:
     assert finished.code == 0, finished.err
 
 
-def kill_at_a_random_moment(command: Any, argv: list[Any], rng: random.Random, within_s: float) -> int:
-    """Start a command, kill -9 it; return its exit code, which is 0 where it was faster."""
-    child = command.start(*argv)
-    time.sleep(rng.uniform(0.0, within_s))
-    child.kill()
-    return child.wait().code
+def run_with_kills(command: Any, arguments: list[Any], run_dir: Path, rng: random.Random) -> int:
+    """Train, killed up to ten times; return how often it was: fewer times where it had ended before."""
+    for kills in range(10):
+        argv = ["resume", run_dir, "--quiet"] if run_dir.exists() else ["train", "sac", *arguments, "--out", run_dir]
+        # At any moment at all, or within the writing of a checkpoint, of a line of metrics, or in the cleaning.
+        moment = {"kill_after": [rng.uniform(0.0, 0.3)]} if kills % 2 else {"kill_at_call": [rng.randrange(120)]}
+        code = command(*argv, faults=moment).code
+        if code == 0:
+            return kills
+        assert code in (-signal.SIGKILL, -signal.SIGPROF)
+    finish(command, run_dir)
+    return 10
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_ten_kills_in_a_row_some_inside_a_checkpoints_writing_change_nothing(
     name: str, command: Any, straight: Any, tmp_path: Path
 ) -> None:
-    arguments, run_dir, rng = RUNS[name], tmp_path / "run", random.Random(name)
-    expected, took_s = straight(arguments)
-    kills = 0
-    for attempt in range(100):
-        argv = ["resume", run_dir, "--quiet"] if run_dir.exists() else ["train", "sac", *arguments, "--out", run_dir]
-        if attempt % 2:  # in the writing of a checkpoint, or of a line of metrics, or in the cleaning before
-            code = command(*argv, faults={"kill_at_call": [rng.randrange(100)]}).code
-        else:
-            code = kill_at_a_random_moment(command, argv, rng, 0.3 * took_s)
-        kills += code == -signal.SIGKILL
-        if code == 0 or kills == 10:
-            break
-        assert code == -signal.SIGKILL
-    assert kills >= 8  # the random moments may have let it end before
-    finish(command, run_dir)
-    assert_equal_to_the_bit(run_dir, expected)
+    run_dir = tmp_path / "run"
+    assert run_with_kills(command, RUNS[name], run_dir, random.Random(name)) >= 6
+    assert_equal_to_the_bit(run_dir, straight(RUNS[name]))
     hidden = [path for path in run_dir.rglob(".*") if path.name != ".lock"]
     assert hidden == []  # nothing is left of what the kills interrupted
 
@@ -131,13 +122,13 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(command: Any, stra
     assert command("train", "sac", *arguments, "--out", run_dir, faults={"kill_at_call": [20]}).code == -signal.SIGKILL
     assert Checkpoints(run_dir, read_only=True).latest() is None
     finish(command, run_dir)
-    assert_equal_to_the_bit(run_dir, straight(arguments)[0])
+    assert_equal_to_the_bit(run_dir, straight(arguments))
 
 
 def test_a_run_resumed_from_an_earlier_checkpoint_equals_a_straight_one(
     command: Any, straight: Any, tmp_path: Path
 ) -> None:
-    expected, _ = straight(RUNS["track, 8 environments"])
+    expected = straight(RUNS["track, 8 environments"])
     run_dir = tmp_path / "run"
     shutil.copytree(expected, run_dir)
     earlier = Checkpoints(run_dir, read_only=True).list()[0]
@@ -149,13 +140,13 @@ def test_a_run_with_more_steps_later_equals_one_that_had_them_at_once(
     command: Any, straight: Any, tmp_path: Path
 ) -> None:
     arguments, run_dir = RUNS["track, 8 environments"], tmp_path / "run"
-    expected, _ = straight(arguments)
-    fewer = [1111 if word == 2000 else word for word in arguments]
+    expected = straight(arguments)
+    fewer = [777 if word == 1200 else word for word in arguments]
     assert command("train", "sac", *fewer, "--out", run_dir).code == 0
-    finished = command("resume", run_dir, "--steps", 2000, "--quiet", "--json")
-    assert finished.code == 0 and finished.json()["env_steps"] >= 2000
+    finished = command("resume", run_dir, "--steps", 1200, "--quiet", "--json")
+    assert finished.code == 0 and finished.json()["env_steps"] >= 1200
     assert_equal_to_the_bit(run_dir, expected)
-    assert json.loads((run_dir / "config.json").read_text())["steps"] == 2000
+    assert json.loads((run_dir / "config.json").read_text())["steps"] == 1200
 
 
 def test_ctrl_c_saves_says_how_to_resume_and_the_resumed_run_equals_a_straight_one(
@@ -171,21 +162,21 @@ def test_ctrl_c_saves_says_how_to_resume_and_the_resumed_run_equals_a_straight_o
     assert finished.code == 130
     assert finished.json()["interrupted"] is True
     step = finished.json()["env_steps"]
-    assert 50 <= step < 1000
+    assert 30 <= step < 600
     assert finished.err.splitlines()[-1] == f"stopped at step {step}, saved; continue with `roborl resume {run_dir}`"
     assert Checkpoints(run_dir, read_only=True).latest() == step
     finish(command, run_dir)
-    assert_equal_to_the_bit(run_dir, straight(RUNS["pendulum, 1 environment, normalised"])[0])
+    assert_equal_to_the_bit(run_dir, straight(RUNS["pendulum, 1 environment, normalised"]))
 
 
 @pytest.mark.parametrize(
-    ("call", "after"), [("write", 20), ("write", 110), ("fsync", 40), ("rename", 5), ("replace", 5)]
+    ("call", "after"), [("write", 20), ("write", 110), ("fsync", 33), ("rename", 5), ("replace", 5)]
 )
 def test_where_the_disk_is_full_the_run_ends_with_one_line_and_resumes_once_there_is_room(
     call: str, after: int, command: Any, straight: Any, tmp_path: Path
 ) -> None:
     arguments, run_dir = RUNS["track, 8 environments"], tmp_path / "run"
-    expected, _ = straight(arguments)
+    expected = straight(arguments)
     finished = command("train", "sac", *arguments, "--out", run_dir, faults={"fail_from_call": [call, after]})
     assert finished.code == 1 and finished.out == ""
     (line,) = finished.err.splitlines()
@@ -193,17 +184,17 @@ def test_where_the_disk_is_full_the_run_ends_with_one_line_and_resumes_once_ther
     checkpoints = Checkpoints(run_dir, read_only=True)
     last = checkpoints.latest()
     assert list(checkpoints.intact()) == checkpoints.list()
-    assert (f"checkpoint {last} is intact" if last else "there is no earlier one") in line
+    assert f"`roborl resume {run_dir}` continues from {f'step {last}' if last else 'the beginning'}" in line
     assert last or after == 20
     finish(command, run_dir)
     assert_equal_to_the_bit(run_dir, expected)
 
 
 BREAKS = {
-    "nan_in_loss": (70, "critic_loss is nan"),
-    "nan_in_weights": (70, "actor/0/w is not finite|actor_loss is nan"),
-    "nan_in_physics": (460, "the physics of PendulumSwingup became unstable"),
-    "nan_in_reward": (460, "a reward is not finite"),
+    "nan_in_loss": (30, "critic_loss is nan"),
+    "nan_in_weights": (30, "actor/0/w is not finite|actor_loss is nan|became unstable"),
+    "nan_in_physics": (230, "the physics of PendulumSwingup became unstable"),
+    "nan_in_reward": (230, "a reward is not finite"),
 }
 
 
@@ -212,7 +203,7 @@ def test_nan_stops_the_run_names_the_step_and_leaves_the_state_for_inspection(
     fault: str, command: Any, straight: Any, tmp_path: Path
 ) -> None:
     number, what = BREAKS[fault]
-    arguments = ["PendulumSwingup", *SMALL, "--steps", 600, "--updates-per-step", 0.15, "--no-tensorboard"]
+    arguments = ["PendulumSwingup", *SMALL, "--steps", 300, "--updates-per-step", 0.2, "--no-tensorboard"]
     run_dir = tmp_path / "run"
     finished = command("train", "sac", *arguments, "--out", run_dir, faults={fault: [number]})
     assert finished.code == 1 and finished.out == ""
@@ -233,7 +224,7 @@ def test_nan_stops_the_run_names_the_step_and_leaves_the_state_for_inspection(
     again = command("resume", run_dir, "--quiet", faults={"nan_in_loss": [10]})
     assert again.code == 1 and "critic_loss is nan" in again.err and str(run_dir / "failure") in again.err
     finish(command, run_dir)
-    assert_equal_to_the_bit(run_dir, straight(arguments)[0])
+    assert_equal_to_the_bit(run_dir, straight(arguments))
 
 
 def test_a_foreign_environment_resumes_at_an_episodes_beginning_and_says_so(command: Any, tmp_path: Path) -> None:
@@ -263,24 +254,9 @@ def test_a_foreign_environment_resumes_at_an_episodes_beginning_and_says_so(comm
 @pytest.mark.parametrize("name", [*RUNS, *OTHERS])
 def test_a_hundred_kills_change_nothing(name: str, command: Any, straight: Any, tmp_path: Path) -> None:
     arguments, rng = (RUNS | OTHERS)[name], random.Random(name)
-    expected, took_s = straight(arguments)
-    for round_ in range(10):
-        run_dir, kills = tmp_path / f"run{round_}", 0
-        while True:
-            resumed = run_dir.exists()
-            argv = ["resume", run_dir, "--quiet"] if resumed else ["train", "sac", *arguments, "--out", run_dir]
-            if kills == 10:
-                assert command(*argv).code == 0
-                break
-            if rng.random() < 0.5:
-                code = command(*argv, faults={"kill_at_call": [rng.randrange(200)]}).code
-            else:
-                code = kill_at_a_random_moment(command, argv, rng, 0.3 * took_s)
-            assert code in (0, -signal.SIGKILL)
-            kills += 1
-            if code == 0:
-                break
-        assert_equal_to_the_bit(run_dir, expected)
+    for number in range(10):
+        run_with_kills(command, arguments, tmp_path / f"run{number}", rng)
+        assert_equal_to_the_bit(tmp_path / f"run{number}", straight(arguments))
 
 
 @pytest.mark.slow
