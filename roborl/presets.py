@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-# Small networks with a large step: the tasks have up to 17 observations and one action, and a 256-wide update costs ten
-# times as much. PendulumSwingup -150 after 20,000 steps, CartpoleSwingup 760 after 33,000 (`make bench-learning`).
-_SMALL_SAC = {"hidden": (64, 64), "batch_size": 128, "actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3}
+# Small networks with a large step: these tasks have up to 17 observations and one action, and an update of 256-wide networks
+# costs ten times as much. PendulumSwingup: -137 to -140 after 20,000 steps in each of 5 seeds, the optimum being -132
+# (`make bench-learning`).
+_SMALL = {"hidden": (64, 64), "batch_size": 128, "actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3}
+
+# Rewards in [0, 1]: with a first temperature of 1 the entropy outweighs them for long. CartpoleSwingup, 60,000 steps: 860;
+# with a temperature of 1, 813 to 853 after 100,000.
+_CARTPOLE = _SMALL | {"init_alpha": 0.1}
 
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
-    ("sac", "PendulumSwingup"): _SMALL_SAC,
-    ("sac", "Pendulum"): _SMALL_SAC,
-    ("sac", "CartpoleBalance"): _SMALL_SAC,
-    ("sac", "CartpoleSwingup"): _SMALL_SAC,
-    ("sac", "CartpoleTrack"): _SMALL_SAC,
-    ("sac", "InvertedPendulum"): _SMALL_SAC,
+    ("sac", "PendulumSwingup"): _SMALL,
+    ("sac", "Pendulum"): _SMALL,
+    ("sac", "CartpoleBalance"): _CARTPOLE,
+    ("sac", "CartpoleSwingup"): _CARTPOLE,
+    ("sac", "CartpoleTrack"): _CARTPOLE,
+    ("sac", "InvertedPendulum"): _CARTPOLE,
+    # Over 100 fixed initial states 7.7 below the optimum of dynamic programming (tests/planners/test_mppi.py, slow).
+    ("mppi", "PendulumSwingup"): {
+        "horizon_s": 2.0,
+        "samples": 64,
+        "iterations": 2,
+        "temperature": 0.05,
+        "noise": 1.0,
+        "knot_s": 0.4,
+    },
+    # 838 in place of 777 over 10 s with the defaults.
+    ("mppi", "CartpoleTrack"): {"iterations": 2, "temperature": 0.1},
 }
 
 

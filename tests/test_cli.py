@@ -305,7 +305,8 @@ def test_options_are_taken_by_their_fields_names_and_defaults_leave_no_trace() -
     assert not {"steps", "hidden", "seed"} & set(vars(plain))
     argv = "train --steps 7 sac my_task.py:Mine --hidden 8,9 --target-entropy -0.5 --no-compile --normalize-obs"
     argv += " --option a=[1,2] --option b=text --sim-threads 2 --updates-per-step 0.5"
-    given = _parser(argv.split()).parse_args(argv.split())
+    words = [str(word) for word in argv.split()]
+    given = _parser(words).parse_args(words)
     assert (given.steps, given.hidden, given.target_entropy, given.compile) == (7, (8, 9), -0.5, False)
     assert given.option == [("a", [1, 2]), ("b", "text")]
     assert (given.normalize_obs, given.sim_threads, given.updates_per_step) == (True, 2, 0.5)

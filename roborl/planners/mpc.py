@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -185,7 +186,7 @@ def plan_episodes(
     seed: int = 0,
     replan_steps: int = 1,
     on_step: Callable[[int, int, float], None] | None = None,
-    on_frame: Callable[[np.ndarray], None] | None = None,
+    on_frame: Callable[[Callable[[], np.ndarray]], None] | None = None,
 ) -> PlanResults:
     """Run episodes of a planner's task, the simulation waiting for each plan.
 
@@ -197,7 +198,8 @@ def plan_episodes(
         seed: the first simulation's seed; the planner's own random numbers come from the same seed by another road.
         replan_steps: control steps acted on each plan.
         on_step: called after each step with the episode's number, the step's, and the return so far.
-        on_frame: called with pictures, uint8 (height, width, 3), of each state.
+        on_frame: called in each state of the first episode with a function that makes its picture, uint8
+            (height, width, 3).
 
     Raises:
         NonFinite: if a simulation, or every prediction of it, diverged.
@@ -214,7 +216,9 @@ def plan_episodes(
             sim.seed(np.array([seed + i], np.uint64))
             sim.reset()
             policy.reset(int(np.random.SeedSequence(seed + i, spawn_key=(1,)).generate_state(1, np.uint64)[0]))
-            done.append(_run_episode(sim, policy, i, on_step, on_frame, camera))
+            report = None if on_step is None else functools.partial(on_step, i)
+            film = None if on_frame is None or camera is None or i > 0 else lambda: on_frame(lambda: camera.picture(0))
+            done.append(_run_episode(sim, policy, report, film))
     finally:
         if camera is not None:
             camera.close()
@@ -232,18 +236,16 @@ def plan_episodes(
 def _run_episode(
     sim: Sim,
     policy: MPCPolicy,
-    number: int,
-    on_step: Callable[[int, int, float], None] | None,
-    on_frame: Callable[[np.ndarray], None] | None,
-    camera: Camera | None,
+    report: Callable[[int, float], None] | None,
+    film: Callable[[], None] | None,
 ) -> Episode:
     """Run one episode from the state that ``sim`` is in."""
     f = sim.fields
     qpos, qvel, actions, rewards, success = [f.qpos[0].copy()], [f.qvel[0].copy()], [], [], []
-    terminated = False
+    terminated, total = False, 0.0
     for step in range(sim.task.episode_steps):
-        if on_frame is not None and camera is not None:
-            on_frame(camera.picture(0))
+        if film is not None:
+            film()
         action = policy.act(sim.state())
         result = sim.step(action[None])
         sim.check_finite(step)
@@ -253,8 +255,9 @@ def _run_episode(
         qvel.append(f.qvel[0].copy())
         if result.success is not None:
             success.append(result.success[0])
-        if on_step is not None:
-            on_step(number, step + 1, float(np.sum(rewards)))
+        total += float(rewards[-1])
+        if report is not None:
+            report(step + 1, total)
         terminated = bool(result.terminated[0])
         if terminated:
             break

@@ -43,8 +43,8 @@ class MPPIConfig:
     noise: float = 0.5
     """Standard deviation of the noise, in halves of the action's range."""
 
-    finest: float = 0.1
-    """The samples' noise falls from ``noise`` to this multiple of it: some search far, others nearby."""
+    last_noise: float = 0.2
+    """The noise of the last of several rounds, in units of the first: a wide search, then a fine one."""
 
     knot_s: float = 0.15
     """Seconds between the knots of the noise: the longer, the smoother; at most a control step: white noise."""
@@ -58,7 +58,7 @@ class MPPIConfig:
         check_range("iterations", self.iterations, 1)
         check_range("temperature", self.temperature, 0.0, open_low=True)
         check_range("noise", self.noise, 0.0, open_low=True)
-        check_range("finest", self.finest, 0.0, 1.0, open_low=True)
+        check_range("last_noise", self.last_noise, 0.0, 1.0, open_low=True)
         check_range("knot_s", self.knot_s, 0.0)
         check_range("control_cost", self.control_cost, 0.0, 1.0)
 
@@ -72,7 +72,7 @@ def smooth_basis(horizon: int, spacing: int) -> np.ndarray:
 
 
 def noise_costs(U: np.ndarray, noise: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Return ``sum_t u_t' Sigma^-1 eps_k,t`` (K,) for U (H, na), noise eps (K, H, na), deviations sigma (K, 1, na)."""
+    """Return ``sum_t u_t' Sigma^-1 eps_k,t`` (K,) for U (H, na), noise eps (K, H, na), deviations sigma (na,)."""
     return np.sum(U * noise / sigma**2, axis=(1, 2))
 
 
@@ -113,8 +113,7 @@ class MPPI(Planner):
         self._low, self._high = dynamics.action_low, dynamics.action_high
         if not np.isfinite([self._low, self._high]).all():
             raise ConfigError(f"mppi needs bounded actions, got low {self._low} and high {self._high}")
-        scales = np.geomspace(1.0, self.config.finest, self.config.samples)[:, None, None]
-        self._sigma = scales * self.config.noise * 0.5 * (self._high - self._low)  # (K, 1, na)
+        self._sigma = self.config.noise * 0.5 * (self._high - self._low)
         self._basis = smooth_basis(self.horizon, max(round(self.config.knot_s / dt), 1))
         self.seed(seed)
 
@@ -134,9 +133,10 @@ class MPPI(Planner):
         U = np.tile(middle, (self.horizon, 1)) if warm_start is None else warm_start.U
         future = int(self._rng.integers(2**64, dtype=np.uint64))
         costs = w = np.zeros(0)
-        for _ in range(settings.iterations):
+        for i in range(settings.iterations):
+            sigma = self._sigma * settings.last_noise ** (i / max(settings.iterations - 1, 1))
             knots = self._rng.standard_normal((settings.samples, self._basis.shape[1], len(self._low)))
-            noise = np.einsum("hj,kja->kha", self._basis, knots) * self._sigma
+            noise = np.einsum("hj,kja->kha", self._basis, knots) * sigma
             noise[0] = 0.0
             samples = np.clip(U + noise, self._low, self._high)
             noise = samples - U
@@ -145,7 +145,7 @@ class MPPI(Planner):
             if not finite.any():
                 raise NonFinite(f"all {settings.samples} samples of mppi diverged: there is no plan from this state")
             temperature = settings.temperature * float(costs[finite].std())
-            penalty = temperature * settings.control_cost * noise_costs(U, noise, self._sigma)
+            penalty = temperature * settings.control_cost * noise_costs(U, noise, sigma)
             w = weights(costs + penalty, temperature)
             U = U + np.einsum("k,kha->ha", w, noise)
         finite = np.isfinite(costs)

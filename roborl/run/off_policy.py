@@ -46,9 +46,7 @@ class OffPolicyLoop:
         self.env_steps = self.updates = 0
         self.metrics: dict[str, Tensor] = {}
         self.episodes = Episodes(executor.num_envs)
-        self.replay = Replay(
-            self.settings.buffer_size, executor.num_envs, executor.spaces.obs, executor.spaces.action
-        )
+        self.replay = Replay(self.settings.buffer_size, executor.num_envs, executor.spaces.obs, executor.spaces.action)
         self._device = torch.device(config.device)
         self._compiled_learn = compile_pure(self._learn, config.compile, config.device)
         self._compiled_learn_and_act = compile_pure(self._learn_and_act, config.compile, config.device)

@@ -77,17 +77,12 @@ def plan(
     chosen = presets.settings(planner, task_name) | (settings or {})
     writer = None if video is None else VideoWriter(video, task.control_dt)
     progress = Progress(episodes * task.episode_steps, quiet=quiet)
-    steps, filming = 0, writer is not None
+    steps = 0
 
     def on_step(episode: int, step: int, total: float) -> None:
-        nonlocal steps, filming
+        nonlocal steps
         steps += 1
-        filming = filming and episode == 0 and step < task.episode_steps
         progress.update(steps, total)
-
-    def on_frame(picture: np.ndarray) -> None:
-        if writer is not None and filming:
-            writer.add(lambda: picture)
 
     try:
         with progress:
@@ -96,7 +91,7 @@ def plan(
                 episodes=episodes,
                 seed=seed,
                 on_step=on_step,
-                on_frame=None if writer is None else on_frame,
+                on_frame=None if writer is None else writer.add,
             )
         if writer is not None:
             writer.save()

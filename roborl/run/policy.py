@@ -50,10 +50,14 @@ class TrainedPolicy:
             (A,) or (N, A), float32.
 
         Raises:
-            UsageError: if the observation has another width.
+            UsageError: if the observation has another width, or is none.
             NonFinite: if it is not finite.
         """
-        rows = np.asarray(obs, np.float32)
+        try:
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+                rows = np.asarray(obs, np.float32)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"the policy wants numbers: {error}") from error
         width = self.learner.spaces.obs["policy"]
         if rows.ndim not in (1, 2) or rows.shape[-1] != width:
             raise UsageError(f"the policy wants observations ({width},) or (N, {width}), got {rows.shape}")

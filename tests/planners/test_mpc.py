@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from roborl import tasks
+from roborl import presets, tasks
 from roborl.errors import ConfigError, UnknownName
 from roborl.planners.mpc import MPCPolicy, make_planner, plan_episodes
 from roborl.planners.mppi import MPPI
@@ -97,16 +98,23 @@ def test_a_policy_resumes_to_the_bit_through_json() -> None:
     assert actions(other) == expected
 
 
-def test_progress_pictures_and_the_summary() -> None:
+def test_progress_and_the_summary() -> None:
     task = short("CartpoleTrack", 4)
     steps: list[tuple[int, int]] = []
+    totals: list[float] = []
+
+    def on_step(episode: int, step: int, total: float) -> None:
+        steps.append((episode, step))
+        totals.append(total)
+
     results = plan_episodes(
         make_planner("mppi", task, QUICK, num_threads=1),
         episodes=2,
         replan_steps=2,
-        on_step=lambda episode, step, total: steps.append((episode, step)),
+        on_step=on_step,
     )
     assert steps == [(i, t) for i in range(2) for t in (1, 2, 3, 4)]
+    assert totals[3::4] == pytest.approx([episode.total for episode in results.episodes])
     summary = json.loads(json.dumps(results.summary()))
     assert summary["task_steps"] == 8 and summary["plans"] == 4 and summary["episodes"] == 2
     assert summary["return_mean"] == pytest.approx(np.mean([e.rewards.sum() for e in results.episodes]))
@@ -114,10 +122,10 @@ def test_progress_pictures_and_the_summary() -> None:
     assert 0.0 <= summary["success_share"] <= 1.0
 
 
-def test_frames_are_pictures() -> None:
+def test_frames_are_pictures_of_the_first_episode() -> None:
     frames: list[np.ndarray] = []
     task = short("PendulumSwingup", 2)
-    plan_episodes(make_planner("mppi", task, QUICK, num_threads=1), on_frame=frames.append)
+    plan_episodes(make_planner("mppi", task, QUICK, num_threads=1), episodes=2, on_frame=frames.append)
     assert [frame.shape for frame in frames] == [(360, 480, 3)] * 2
 
 
@@ -139,3 +147,23 @@ def test_a_falling_pole_ends_the_episode() -> None:
     episode = plan_episodes(planner, seed=1).episodes[0]
     assert episode.terminated and len(episode.rewards) < task.episode_steps
     assert episode.rewards[-1] == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_mppi_swings_the_pendulum_up_within_15_of_the_optimum() -> None:
+    optimum = np.array(json.loads((Path(__file__).parent / "pendulum_optimum.json").read_text())["returns"])
+    planner = make_planner("mppi", tasks.load("PendulumSwingup"), presets.settings("mppi", "PendulumSwingup"))
+    results = plan_episodes(planner, episodes=100, seed=10000)
+    assert results.returns.mean() > optimum.mean() - 15.0
+    assert (results.returns < optimum + 1.0).all()  # no more than the optimum, but for the table's grid
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("name", "least"), [("CartpoleSwingup", 800.0), ("CartpoleTrack", 600.0)])
+def test_mppi_masters_the_cartpoles_with_delays_and_commands_too(name: str, least: float) -> None:
+    planner = make_planner("mppi", tasks.load(name), presets.settings("mppi", name))
+    results = plan_episodes(planner, episodes=3, seed=10000, replan_steps=2)
+    assert results.returns.mean() > least
+    assert not any(episode.terminated for episode in results.episodes)

@@ -102,6 +102,13 @@ def test_planning_finds_the_valley() -> None:
     assert np.abs(plan.U - 0.7).max() < 0.15
 
 
+def test_the_noise_falls_from_round_to_round() -> None:
+    dynamics = Valley()
+    MPPI(dynamics, MPPIConfig(samples=2000, iterations=3, noise=0.2, last_noise=0.04, horizon_s=0.05)).plan(NOWHERE)
+    spreads = [samples[1:, 0, 1].std() for samples in dynamics.seen]  # the second action: noise 0.2, half range 1
+    assert spreads == pytest.approx([0.2, 0.2 * 0.2, 0.2 * 0.04], rel=0.1)
+
+
 def test_the_control_cost_draws_actions_towards_zero() -> None:
     start = Plan(np.full((5, 2), 0.7), 0.0)
 
@@ -114,7 +121,7 @@ def test_the_control_cost_draws_actions_towards_zero() -> None:
 
 def test_samples_that_diverge_lose_and_are_counted() -> None:
     dynamics = Valley(goal=0.9, breaks_above=0.2)
-    plan = MPPI(dynamics, MPPIConfig(horizon_s=0.25, samples=64, iterations=5)).plan(NOWHERE)
+    plan = MPPI(dynamics, MPPIConfig(horizon_s=0.25, samples=64, iterations=5, last_noise=1.0)).plan(NOWHERE)
     assert np.isfinite(plan.U).all() and np.isfinite(plan.cost)
     assert plan.stats["diverged"] > 0
     assert plan.U.max() <= 0.2
@@ -165,7 +172,15 @@ def test_a_shifted_plan_drops_what_is_past_and_holds_its_last_action() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"horizon_s": 0.0}, {"samples": 1}, {"iterations": 0}, {"temperature": 0.0}, {"noise": -1.0}, {"knot_s": -0.1}]
+    [
+        {"horizon_s": 0.0},
+        {"samples": 1},
+        {"iterations": 0},
+        {"temperature": 0.0},
+        {"noise": -1.0},
+        {"last_noise": 0.0},
+        {"knot_s": -0.1},
+    ]
     + [{"control_cost": 1.5}, {"noise": math.nan}],
 )
 def test_settings_out_of_range_are_refused_by_name(settings: dict) -> None:

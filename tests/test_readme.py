@@ -1,0 +1,61 @@
+"""What README.md shows works as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+def run(folder: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def roborl(folder: Path, *arguments: str) -> str:
+    return run(folder, sys.executable, "-m", "roborl", *arguments)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_the_examples_in_python_run_one_after_the_other(folder: Path) -> None:
+    training, robot, _ = BLOCKS
+    shown = run(folder, sys.executable, "-c", training)
+    assert shown.startswith("4 episodes: return")
+    assert (folder / "runs" / "example" / "policy.onnx").is_file()
+    shown = run(folder, sys.executable, "-c", robot)
+    assert shown.startswith("100.0 ('cart_position.slider'")
+
+
+def test_a_task_in_a_file_of_ones_own_trains_plans_and_is_described(folder: Path) -> None:
+    source = BLOCKS[2]
+    assert source.startswith("# my_task.py\n")
+    (folder / "my_task.py").write_text(source)
+    task = "my_task.py:ReachTheEnd"
+    described = json.loads(roborl(folder, "tasks", task, "--json"))
+    assert described["reward_terms"] == ["near", "upright"]
+    settings = ["--hidden=16,16", "--learning-starts=100", "--batch-size=32", "--no-compile", "--quiet", "--json"]
+    trained = json.loads(roborl(folder, "train", "sac", task, "--steps=600", "--out=run", *settings))
+    assert trained["env_steps"] == 600
+    assert json.loads(roborl(folder, "eval", "run", "--episodes=2", "--json"))["success_rate"] is not None
+    planned = roborl(folder, "plan", "mppi", task, "--set=samples=8", "--set=horizon_s=0.2", "--quiet", "--json")
+    assert json.loads(planned)["episodes"] == 1
+
+
+def test_every_command_shown_exists() -> None:
+    shown = set(re.findall(r"^roborl (\w+)", README.read_text(), flags=re.MULTILINE))
+    help_text = run(README.parent, sys.executable, "-m", "roborl", "--help")
+    assert shown >= {"tasks", "train", "resume", "eval", "export", "verify", "plan", "doctor"}
+    for command in shown:
+        assert re.search(rf"^    {command} ", help_text, flags=re.MULTILINE), command
