@@ -46,15 +46,11 @@ def export_bundle(
     data = build_bundle(graph, manifest, action_low, action_high, golden)
     check, _ = check_golden(Policy.from_bytes(data, path), golden)
     if not check.passed:
-        raise RunError(
-            f"nothing was written: the exported network is not the original policy: {check.detail}"
-        )
+        raise RunError(f"nothing was written: the exported network is not the original policy: {check.detail}")
     write_atomically(Path(path), data)
 
 
-def build_bundle(
-    graph: PolicyGraph, manifest: Manifest, action_low: Any, action_high: Any, golden: Golden
-) -> bytes:
+def build_bundle(graph: PolicyGraph, manifest: Manifest, action_low: Any, action_high: Any, golden: Golden) -> bytes:
     """Return the bytes of a bundle; the arguments and ConfigError are those of ``export_bundle``."""
     low, high = np.asarray(action_low, dtype=np.float32), np.asarray(action_high, dtype=np.float32)
     _check_fit(graph, manifest, low, high, golden)
@@ -117,9 +113,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             beside.unlink()
 
 
-def _check_fit(
-    graph: PolicyGraph, manifest: Manifest, low: np.ndarray, high: np.ndarray, golden: Golden
-) -> None:
+def _check_fit(graph: PolicyGraph, manifest: Manifest, low: np.ndarray, high: np.ndarray, golden: Golden) -> None:
     n, m = manifest.observation_width, len(manifest.actions)
     if graph.inputs != {"obs": (n,)} or graph.outputs != ("actions",) or graph.shapes()["actions"] != (m,):
         shapes = graph.shapes()
@@ -133,10 +127,5 @@ def _check_fit(
     ):
         if not np.array_equal(got, np.asarray(declared, dtype=np.float32)):
             raise ConfigError(f"{what} must be the manifest's {declared}, got {got.tolist()}")
-    if (
-        golden.observation_labels != manifest.observation_labels
-        or golden.action_names != manifest.action_names
-    ):
-        raise ConfigError(
-            "the golden data name other observations or actions, or in another order, than the manifest"
-        )
+    if golden.observation_labels != manifest.observation_labels or golden.action_names != manifest.action_names:
+        raise ConfigError("the golden data name other observations or actions, or in another order, than the manifest")

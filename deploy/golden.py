@@ -111,9 +111,7 @@ def record_golden(
     """
     trace = np.ascontiguousarray(observations, dtype=np.float32)
     if trace.ndim != 2 or np.shape(resets) != trace.shape[:1] or not len(trace):
-        raise ConfigError(
-            f"a trace needs (T, n) observations and (T,) resets, got {trace.shape}, {np.shape(resets)}"
-        )
+        raise ConfigError(f"a trace needs (T, n) observations and (T,) resets, got {trace.shape}, {np.shape(resets)}")
     chosen = np.linspace(0, len(trace) - 1, extremes).astype(int)
     signs = np.where(np.arange(extremes) % 2 == 0, EXTREME, -EXTREME).astype(np.float32)
     rows = np.concatenate([trace, trace[chosen] * signs[:, None]])

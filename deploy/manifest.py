@@ -153,9 +153,7 @@ class Manifest:
             if values and len(values) != len(self.joint_names):
                 raise ConfigError(f"{name} needs {len(self.joint_names)} values, got {len(values)}")
         if self.model_sha256 and not _is_digest(self.model_sha256):
-            raise ConfigError(
-                f"model_sha256 must be 64 lowercase hexadecimal digits, got {self.model_sha256!r}"
-            )
+            raise ConfigError(f"model_sha256 must be 64 lowercase hexadecimal digits, got {self.model_sha256!r}")
         shortest, longest = self.action_delay
         check_range("action_delay's shorter end", shortest, 0)
         check_range("action_delay's longer end", longest, shortest)
@@ -187,9 +185,7 @@ class Manifest:
             ConfigError: a source or the training summary holds what JSON cannot say.
         """
         try:
-            return json.dumps(
-                dataclasses.asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False
-            )
+            return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the manifest cannot be written as JSON: {error}") from error
 
@@ -269,9 +265,7 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         if inner[-1] is Ellipsis:
             inner = (inner[0],) * len(value)
         if len(inner) == len(value):
-            return tuple(
-                _decode(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True))
-            )
+            return tuple(_decode(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True)))
     elif hint is float and type(value) in (float, int):
         return float(value)
     elif type(value) is (typing.get_origin(hint) or hint):

@@ -45,10 +45,7 @@ def to_onnx(graph: PolicyGraph, name: str = "policy") -> onnx.ModelProto:
             nodes.append(helper.make_node("Clip", [node.inputs[0], *bounds], out))
         elif node.op == "slice":
             last = len(shapes[node.output])  # the batch axis is 0
-            limits = [
-                constant(node, k, [v])
-                for k, v in (("start", a["start"]), ("stop", a["stop"]), ("axis", last))
-            ]
+            limits = [constant(node, k, [v]) for k, v in (("start", a["start"]), ("stop", a["stop"]), ("axis", last))]
             nodes.append(helper.make_node("Slice", [node.inputs[0], *limits], out))
         elif node.op == "concat":
             nodes.append(helper.make_node("Concat", node.inputs, out, axis=len(shapes[node.output])))

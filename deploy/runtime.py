@@ -99,13 +99,9 @@ class Policy:
         """
         x = np.asarray(obs)
         if x.shape != self._shape or x.dtype.kind not in "fiu":
-            raise UsageError(
-                f"an observation must be real numbers of shape {self._shape}, got {x.dtype} {x.shape}"
-            )
+            raise UsageError(f"an observation must be real numbers of shape {self._shape}, got {x.dtype} {x.shape}")
         if x.dtype != np.float32:
-            with np.errstate(
-                over="ignore"
-            ):  # what float32 cannot hold becomes infinite, and is refused below
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
                 x = x.astype(np.float32)
         if not np.isfinite(x).all():
             raise NonFinite(_name_non_finite("observation", x, self.manifest.observation_labels))

@@ -31,9 +31,7 @@ def seal(data: bytes) -> bytes:
     Args:
         data: a serialised model whose last metadata entry is (SEAL_KEY, EMPTY_SEAL).
     """
-    assert data.endswith(_BEFORE_DIGEST + EMPTY_SEAL.encode()), (
-        "the seal must be the file's last metadata entry"
-    )
+    assert data.endswith(_BEFORE_DIGEST + EMPTY_SEAL.encode()), "the seal must be the file's last metadata entry"
     body = data[: -len(EMPTY_SEAL)]
     return body + hashlib.sha256(body).hexdigest().encode()
 

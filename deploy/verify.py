@@ -49,9 +49,7 @@ class Report:
         """Return the report as one JSON object."""
         checks = [check._asdict() for check in self.checks]
         max_error = self.max_error if np.isfinite(self.max_error) else None
-        return json.dumps(
-            {"bundle": self.bundle, "passed": self.passed, "max_error": max_error, "checks": checks}
-        )
+        return json.dumps({"bundle": self.bundle, "passed": self.passed, "max_error": max_error, "checks": checks})
 
     def table(self) -> str:
         """Return the report as lines for a person."""
@@ -108,9 +106,7 @@ def check_layout(policy: Policy, golden: Golden) -> Check:
         for i, (was, now) in enumerate(zip(recorded, declared, strict=True)):
             if was != now:
                 return Check("layout", False, f"{what} {i} was recorded as {was!r}, is declared as {now!r}")
-    return Check(
-        "layout", True, "observations and actions are named in the order in which they were recorded"
-    )
+    return Check("layout", True, "observations and actions are named in the order in which they were recorded")
 
 
 def check_coverage(policy: Policy, golden: Golden) -> Check:
@@ -133,9 +129,7 @@ def check_golden(policy: Policy, golden: Golden) -> tuple[Check, float]:
         The check, and the largest difference as a part of the action's range; infinite if it cannot be run.
     """
     low, high = _bounds(policy)
-    if golden.observations.shape[1] != policy.manifest.observation_width or golden.actions.shape[1] != len(
-        low
-    ):
+    if golden.observations.shape[1] != policy.manifest.observation_width or golden.actions.shape[1] != len(low):
         return Check("golden", False, "the golden data have another width than the network"), float("inf")
     actions = np.stack([policy.act(obs) for obs in golden.observations]).astype(np.float64)  # (T, m)
     error = np.abs(actions - golden.actions) / (high - low)

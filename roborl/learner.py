@@ -101,9 +101,7 @@ class Learner(ABC):
         """
 
     @abstractmethod
-    def act(
-        self, state: Tree, obs: Obs, memory: Tree, noise: Tensor | None
-    ) -> tuple[Tensor, dict[str, Tensor], Tree]:
+    def act(self, state: Tree, obs: Obs, memory: Tree, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor], Tree]:
         """Choose actions; pure.
 
         Args:

@@ -23,9 +23,7 @@ def test_critics_read_their_own_group_where_there_is_one() -> None:
         ({"policy": 3}, 0, "the action must have a width of at least 1, got 0"),
     ],
 )
-def test_spaces_without_something_to_see_and_to_do_are_refused(
-    obs: dict[str, int], action: int, message: str
-) -> None:
+def test_spaces_without_something_to_see_and_to_do_are_refused(obs: dict[str, int], action: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Spaces(obs, action)
 

@@ -118,11 +118,7 @@ def with_their_requirements(names: Iterable[str]) -> dict[str, metadata.Distribu
 def files_of_the_package(source: Path, suffix: str) -> set[str]:
     """Files with this suffix below roborl/ and behind its links (rglob follows none), by package path."""
     folders = [(source / "roborl", "roborl")] + [(source / name, f"roborl/{name}") for name in LINKED]
-    return {
-        f"{prefix}/{path.relative_to(folder)}"
-        for folder, prefix in folders
-        for path in folder.rglob(f"*{suffix}")
-    }
+    return {f"{prefix}/{path.relative_to(folder)}" for folder, prefix in folders for path in folder.rglob(f"*{suffix}")}
 
 
 @pytest.mark.parametrize("suffix", [".py", ".xml"])
@@ -160,9 +156,7 @@ def test_every_room_imports_and_a_task_runs_in_an_empty_environment(
     run(python, "-I", "-c", RUN_A_TASK, cwd=tmp_path)
 
 
-def test_the_runtime_imports_beside_numpy_and_onnxruntime_alone(
-    distributions: Distributions, tmp_path: Path
-) -> None:
+def test_the_runtime_imports_beside_numpy_and_onnxruntime_alone(distributions: Distributions, tmp_path: Path) -> None:
     python, site = empty_environment(tmp_path / "env", distributions.wheel)
     for distribution in with_their_requirements(["numpy", "onnxruntime"]).values():
         for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
@@ -180,7 +174,5 @@ def test_importing_roborl_is_cheap() -> None:
 def test_the_version_is_the_package_s() -> None:
     import roborl
 
-    declared = next(
-        line for line in (ROOT / "pyproject.toml").read_text().splitlines() if "version =" in line
-    )
+    declared = next(line for line in (ROOT / "pyproject.toml").read_text().splitlines() if "version =" in line)
     assert declared == f'version = "{roborl.__version__}"'

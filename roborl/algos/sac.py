@@ -74,9 +74,7 @@ class SACConfig:
     def __post_init__(self) -> None:
         """Check every field."""
         if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(
-                f"hidden must be a tuple of one or more widths, as (256, 256), got {self.hidden!r}"
-            )
+            raise ConfigError(f"hidden must be a tuple of one or more widths, as (256, 256), got {self.hidden!r}")
         for width in self.hidden:
             _check_count("each width in hidden", width)
         _check_count("batch_size", self.batch_size)
@@ -146,9 +144,7 @@ def td_target(
     return reward + gamma * (1 - terminated) * (next_q.amin(0) - alpha * next_log_prob)
 
 
-def critic_loss(
-    critic: Layers, target: Tensor, obs: Tensor, action: Tensor, precision: str
-) -> tuple[Tensor, Tensor]:
+def critic_loss(critic: Layers, target: Tensor, obs: Tensor, action: Tensor, precision: str) -> tuple[Tensor, Tensor]:
     """Return ``sum_i mean_B (Q_i - target)^2 / 2`` (2018b, eq. 5, for both critics) and the mean Q."""
     q = q_values(critic, obs, action, precision)
     assert q.shape == (2, *target.shape)

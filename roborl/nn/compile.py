@@ -19,9 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compile_pure(
-    function: Callable[P, R], enabled: bool = True, device: torch.device | str = "cpu"
-) -> Callable[P, R]:
+def compile_pure(function: Callable[P, R], enabled: bool = True, device: torch.device | str = "cpu") -> Callable[P, R]:
     """Return a function that does the same, compiled as one graph at its first call.
 
     Shapes are taken as static: a call with other shapes compiles once more, and what a shape's code is does

@@ -173,9 +173,7 @@ class GraphBuilder:
         """
         renamed = {value: name for name, value in self._outputs.items() if value not in self._inputs}
         if len(renamed) < len(self._outputs):
-            raise ConfigError(
-                f"each output needs a value of its own, computed from the inputs, got {self._outputs}"
-            )
+            raise ConfigError(f"each output needs a value of its own, computed from the inputs, got {self._outputs}")
         # A value inside that happens to be called like an output (of the graph gone on from) gives way.
         for node in self._nodes:
             if node.output in self._outputs and node.output not in renamed:
@@ -184,9 +182,7 @@ class GraphBuilder:
         def rename(name: str) -> str:
             return renamed.get(name, name)
 
-        nodes = tuple(
-            Node(n.op, tuple(map(rename, n.inputs)), rename(n.output), n.attributes) for n in self._nodes
-        )
+        nodes = tuple(Node(n.op, tuple(map(rename, n.inputs)), rename(n.output), n.attributes) for n in self._nodes)
         return PolicyGraph(dict(self._inputs), tuple(self._outputs), nodes, dict(self._arrays))
 
     def _node(self, op: str, x: str, *operands: Any, **attributes: Any) -> str:
@@ -284,9 +280,7 @@ def _result_shape(
     operands = [shapes[name] if name in shapes else arrays[name].shape for name in node.inputs]
     shape = _shape_rule(node, operands)
     if shape is None:
-        raise ConfigError(
-            f"{node.op} -> {node.output!r} cannot take shapes {operands} with {node.attributes}"
-        )
+        raise ConfigError(f"{node.op} -> {node.output!r} cannot take shapes {operands} with {node.attributes}")
     return shape
 
 

@@ -35,9 +35,7 @@ def init_mlp(generator: torch.Generator, sizes: Sequence[int], dtype: torch.dtyp
     Returns:
         ``len(sizes) - 1`` layers.
     """
-    return [
-        {"w": layer["w"][0], "b": layer["b"][0, 0]} for layer in init_ensemble(generator, 1, sizes, dtype)
-    ]
+    return [{"w": layer["w"][0], "b": layer["b"][0, 0]} for layer in init_ensemble(generator, 1, sizes, dtype)]
 
 
 def init_ensemble(

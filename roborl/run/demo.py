@@ -12,7 +12,7 @@ from roborl.run import api, bundle
 from roborl.run.plots import learning_curve
 
 TASK = "roborl/CartpoleSwingup-v1"
-STEPS = 60_000
+STEPS = 100_000
 
 
 def demo(out: Path, steps: int = STEPS) -> dict[str, Any]:

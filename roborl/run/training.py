@@ -18,7 +18,7 @@ import torch
 
 import roborl
 from roborl.algos import learner_class
-from roborl.errors import NonFinite, RunError, UsageError
+from roborl.errors import CorruptFile, NonFinite, RunError, UsageError
 from roborl.run.checkpoint import Checkpoints
 from roborl.run.config import RunConfig
 from roborl.run.executor import make_executor
@@ -113,7 +113,12 @@ def resume(
             trained = f"{run_dir} has been trained for {meta['env_steps']} steps"
             raise UsageError(f"{trained}: steps must be at least as many, got {steps}")
         loaded.fill_replay(loop.replay)
-        loop.restore(loaded.tensors, meta)
+        try:
+            loop.restore(loaded.tensors, meta)
+        except KeyError as error:
+            raise CorruptFile(
+                f"checkpoint {loaded.step} of {run_dir} is of another roborl: it lacks {error}"
+            ) from error
         log.check(meta["metrics_offset"])
         # All that could be wrong with the run would have shown by now: from here on it is changed.
         checkpoints.discard_after(loaded.step)

@@ -35,9 +35,7 @@ def learner(spaces: Spaces = ASYMMETRIC, **fields: Any) -> SAC:
     return SAC(spaces, SACConfig(**{"hidden": (16, 16), "batch_size": 8} | fields))
 
 
-def batch_for(
-    sac: SAC, seed: int = 1, dtype: torch.dtype = torch.float64
-) -> tuple[Transitions, torch.Tensor]:
+def batch_for(sac: SAC, seed: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Transitions, torch.Tensor]:
     g, n = generator(seed), sac.config.batch_size
 
     def normal(*shape: int) -> torch.Tensor:
@@ -185,9 +183,7 @@ def test_bfloat16_rounds_the_products_and_keeps_the_state_in_float32() -> None:
     (_, a), (after, b) = exact.update(state, batch, noise), rounded.update(state, batch, noise)
     assert 0 < (a["q"] - b["q"]).abs() < 0.02
     assert after.critic[0]["w"].dtype == torch.float32
-    assert torch.equal(
-        exact.act(state, batch.obs, None, None)[0], rounded.act(state, batch.obs, None, None)[0]
-    )
+    assert torch.equal(exact.act(state, batch.obs, None, None)[0], rounded.act(state, batch.obs, None, None)[0])
 
 
 def test_the_actor_does_not_see_the_critics_group() -> None:

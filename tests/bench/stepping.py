@@ -62,9 +62,7 @@ def measure(task: str, num_envs: int, env_steps: int, repeats: int) -> list[dict
 
 def main() -> None:
     """Measure 64 and 8 half-cheetahs and write the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="HalfCheetah")
     parser.add_argument("--num-envs", type=int, nargs="+", default=[64, 8])
     parser.add_argument("--env-steps", type=int, default=64_000, help="of each subject in each repeat")
@@ -80,9 +78,7 @@ def main() -> None:
     if options.trial:
         print(*rows, sep="\n")
         return
-    write(
-        "stepping", f"Control steps on {CORES} cores, median of {options.repeats} interleaved repeats", rows
-    )
+    write("stepping", f"Control steps on {CORES} cores, median of {options.repeats} interleaved repeats", rows)
 
 
 if __name__ == "__main__":

@@ -145,9 +145,7 @@ def _ratio(ours: list[float] | None, theirs: list[float]) -> float | None:
 
 def main() -> None:
     """Measure both settings and write the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", choices=[setting.env_id for setting in SETTINGS], help="this setting alone")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--repeats", type=int, default=3)

@@ -11,9 +11,7 @@ from worker import serve
 LEARNING_STARTS = 1000
 
 
-def stable_baselines3(
-    env_id: str, hidden: int, batch: int, threads: int, warmup: int
-) -> Callable[[int], object]:
+def stable_baselines3(env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> Callable[[int], object]:
     """stable-baselines3's SAC (torch, eager)."""
     import stable_baselines3
     import torch

@@ -104,9 +104,7 @@ def test_a_folder_that_does_not_exist_is_a_one_line_error(case: Any, tmp_path: P
         export_bundle(tmp_path / "missing" / "policy.onnx", *case.arguments())
 
 
-def test_an_action_space_of_many_scales_runs_as_the_original(
-    case: Any, tmp_path: Path, make_case: Any
-) -> None:
+def test_an_action_space_of_many_scales_runs_as_the_original(case: Any, tmp_path: Path, make_case: Any) -> None:
     actions = tuple(
         dataclasses.replace(case.manifest.actions[0], name=f"a{i}", low=-(10.0**i), high=3 * 10.0**i)
         for i in range(-3, 4)

@@ -74,9 +74,7 @@ def test_what_is_not_exactly_a_manifest_is_refused(manifest: Manifest, change: A
         Manifest.from_json(json.dumps(data))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "policy", "[]", "3", '{"task": NaN}', '{"task": 1, "task": 2}', "[" * 9999]
-)
+@pytest.mark.parametrize("text", ["", "policy", "[]", "3", '{"task": NaN}', '{"task": 1, "task": 2}', "[" * 9999])
 def test_what_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(CorruptFile, match="the manifest"):
         Manifest.from_json(text)

@@ -44,9 +44,7 @@ def random_graph(seed: int, length: int = 25) -> PolicyGraph:
 def test_numpy_torch_and_onnx_agree_on_random_graphs_of_every_operation(seed: int) -> None:
     graph = random_graph(seed)
     assert {node.op for node in graph.nodes} == set(OPS)
-    session = onnxruntime.InferenceSession(
-        to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
     obs = np.random.default_rng(seed).normal(size=(8, 9)).astype(np.float32)
     by_numpy = evaluate(graph, {"obs": obs})["actions"]
     by_torch = evaluate(graph, {"obs": torch.tensor(obs)})["actions"].numpy()
@@ -61,9 +59,7 @@ def test_operations_work_along_the_last_axis_of_matrices_too() -> None:
     x = g.concat(g.linear(x, np.ones((3, 2)), np.ones(2)), g.slice(g.mul(x, np.ones((4, 1))), 1, 3))
     g.output("actions", x)
     graph = g.build()
-    session = onnxruntime.InferenceSession(
-        to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
     obs = np.arange(12, dtype=np.float32).reshape(1, 4, 3)
     by_numpy = evaluate(graph, {"obs": obs})["actions"]
     assert by_numpy.shape == (1, 4, 4)

@@ -87,9 +87,7 @@ def test_a_missing_file_and_a_folder_are_one_line_errors(tmp_path: Path) -> None
         Policy.load(tmp_path)
 
 
-def test_a_manifest_that_contradicts_its_network_is_refused(
-    case: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_manifest_that_contradicts_its_network_is_refused(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     text = dataclasses.replace(case.manifest, observations=case.manifest.observations[:1]).to_json()
     monkeypatch.setattr(Manifest, "to_json", lambda self: text)
     data = build_bundle(*case.arguments())
@@ -101,9 +99,7 @@ def test_a_schema_from_the_future_is_refused_by_name(case: Any, monkeypatch: pyt
     text = case.manifest.to_json().replace('"schema_version":1', '"schema_version":9')
     monkeypatch.setattr(Manifest, "to_json", lambda self: text)
     data = build_bundle(*case.arguments())
-    with pytest.raises(
-        CorruptFile, match="policy.onnx: the manifest has schema_version 9; this roborl reads 1"
-    ):
+    with pytest.raises(CorruptFile, match="policy.onnx: the manifest has schema_version 9; this roborl reads 1"):
         Policy.from_bytes(data)
 
 
@@ -128,9 +124,7 @@ print(*(m for m in ("torch", "mujoco", "onnx", "gymnasium") if m in sys.modules)
 
 
 def test_the_runtime_needs_numpy_and_onnxruntime_alone(bundle: Path, policy: Policy) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ROBOT, bundle], capture_output=True, text=True, env=dict(os.environ)
-    )
+    done = subprocess.run([sys.executable, "-c", ROBOT, bundle], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     action, loaded = done.stdout.splitlines()
     assert action == str(policy.act(np.zeros(7)).tolist())

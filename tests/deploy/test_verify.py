@@ -80,9 +80,7 @@ def test_a_contract_with_permuted_joints_fails_even_where_no_number_shows_it(
 
 def test_a_difference_beyond_the_tolerance_fails_and_one_within_passes(case: Any, write: Write) -> None:
     for error, verdict in ((3e-6, []), (3e-5, ["golden"])):
-        actions = case.golden.actions + np.array(
-            [0, error * 0.8], np.float32
-        )  # the second action's range is 0.8
+        actions = case.golden.actions + np.array([0, error * 0.8], np.float32)  # the second action's range is 0.8
         report = verify_bundle(
             write(dataclasses.replace(case, golden=dataclasses.replace(case.golden, actions=actions)))
         )
@@ -120,9 +118,7 @@ def test_altered_and_foreign_files_are_refused(bundle: Path) -> None:
         verify_bundle(bundle)
 
 
-def test_a_bundle_without_golden_data_is_refused(
-    case: Any, write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bundle_without_golden_data_is_refused(case: Any, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Golden, "to_json", lambda self: "")
     with pytest.raises(CorruptFile, match="golden data cannot be read"):
         verify_bundle(write(case))

@@ -46,9 +46,7 @@ def test_without_a_compiler_it_warns_once_and_runs_uncompiled(
     ]
 
 
-def test_missing_python_headers_are_named(
-    fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_python_headers_are_named(fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", "true")
     monkeypatch.setattr(under_test.sysconfig, "get_path", lambda name: str(tmp_path))
     assert "no Python headers" in (compiler_problem() or "")

@@ -25,9 +25,7 @@ def test_the_log_probability_equals_that_of_the_transformed_distribution() -> No
 
 def test_the_log_probability_is_finite_and_differentiable_where_tanh_saturates() -> None:
     mean = torch.tensor([[40.0, -40.0]])
-    gradient = torch.func.grad(
-        lambda m: sample_tanh_gaussian(m, torch.zeros(1, 2), torch.zeros(1, 2))[1].sum()
-    )(mean)
+    gradient = torch.func.grad(lambda m: sample_tanh_gaussian(m, torch.zeros(1, 2), torch.zeros(1, 2))[1].sum())(mean)
     # -log(1 - tanh(u)^2) = 2 |u| - 2 log 2 far from zero: its slope is 2 away from zero.
     torch.testing.assert_close(gradient, torch.tensor([[2.0, -2.0]]))
 

@@ -55,9 +55,7 @@ def test_numpy_and_torch_agree_and_torch_keeps_its_gradient() -> None:
     obs = rng.normal(size=(7, 5))
     tensor = torch.tensor(obs, requires_grad=True)
     by_torch = evaluate(graph, {"obs": tensor})["actions"]
-    np.testing.assert_allclose(
-        evaluate(graph, {"obs": obs})["actions"], by_torch.detach().numpy(), atol=1e-6, rtol=0
-    )
+    np.testing.assert_allclose(evaluate(graph, {"obs": obs})["actions"], by_torch.detach().numpy(), atol=1e-6, rtol=0)
     by_torch.sum().backward()
     assert tensor.grad is not None and tensor.grad.abs().sum() > 0
 

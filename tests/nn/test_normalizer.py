@@ -24,7 +24,5 @@ def test_an_unused_normalizer_is_exactly_the_identity() -> None:
 
 
 def test_normalized_observations_are_clipped_and_a_constant_one_stays_zero() -> None:
-    state = update_normalizer(
-        init_normalizer(2), torch.tensor([[-1.0, 5.0], [1.0, 5.0]])
-    )  # mean (0, 5), var (1, 0)
+    state = update_normalizer(init_normalizer(2), torch.tensor([[-1.0, 5.0], [1.0, 5.0]]))  # mean (0, 5), var (1, 0)
     assert torch.equal(normalize(state, torch.tensor([[50.0, 5.0]]), clip=10.0), torch.tensor([[10.0, 0.0]]))

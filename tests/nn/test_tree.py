@@ -46,7 +46,5 @@ def test_unflatten_names_what_is_missing_and_what_is_surplus() -> None:
 
 @pytest.mark.parametrize("wrong", [torch.zeros(4), torch.zeros(3, dtype=torch.float64)])
 def test_unflatten_refuses_another_shape_or_dtype(wrong: torch.Tensor) -> None:
-    with pytest.raises(
-        CorruptFile, match=r"'left/a/1' must be torch.float32 of shape \(3,\), got torch.float"
-    ):
+    with pytest.raises(CorruptFile, match=r"'left/a/1' must be torch.float32 of shape \(3,\), got torch.float"):
         unflatten(example(), flatten(example()) | {"left/a/1": wrong})
