@@ -125,7 +125,9 @@ def test_progress_and_the_summary() -> None:
 def test_frames_are_pictures_of_the_first_episode() -> None:
     frames: list[np.ndarray] = []
     task = short("PendulumSwingup", 2)
-    plan_episodes(make_planner("mppi", task, QUICK, num_threads=1), episodes=2, on_frame=frames.append)
+    plan_episodes(
+        make_planner("mppi", task, QUICK, num_threads=1), episodes=2, on_frame=lambda picture: frames.append(picture())
+    )
     assert [frame.shape for frame in frames] == [(360, 480, 3)] * 2
 
 
