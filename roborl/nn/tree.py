@@ -36,6 +36,15 @@ def tree_map(function: Callable[..., Any], *trees: Tree) -> Tree:
     return function(*trees)
 
 
+def overwrite(target: Tree, source: Tree) -> None:
+    """Copy every tensor of a tree into the tensor at its place in another.
+
+    At the end of a compiled function this makes its results appear in the memory of its arguments: nothing is
+    allocated, and no tensor is made or freed at a call.
+    """
+    tree_map(lambda into, new: into.copy_(new), target, source)
+
+
 def flatten(tree: Tree) -> dict[str, torch.Tensor]:
     """Name every leaf by its path, as "critic/0/w" for ``tree.critic[0]["w"]``.
 

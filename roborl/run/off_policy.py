@@ -18,7 +18,7 @@ from roborl.data.replay import Replay, unpack
 from roborl.errors import NonFinite
 from roborl.learner import OffPolicyLearner, Transitions
 from roborl.nn.compile import compile_pure
-from roborl.nn.tree import Tree, flatten, unflatten
+from roborl.nn.tree import Tree, flatten, overwrite, unflatten
 from roborl.run.config import RunConfig
 from roborl.run.episodes import Episodes
 from roborl.run.executor import Executor
@@ -82,13 +82,13 @@ class OffPolicyLoop:
         self._observe(~(step.terminated | step.truncated))
         due = math.floor((self.env_steps - self.settings.learning_starts) * self.settings.updates_per_step)
         while self.updates < due - 1:
-            self._keep(*self._compiled_learn(self.state, *self._batch()))
+            self._keep(self._compiled_learn(self.state, *self._batch()))
         if self.updates < due:
             # the last update and the actions that follow from it are one compiled call: a call costs more than acting
-            state, metrics, action = self._compiled_learn_and_act(
+            metrics, action = self._compiled_learn_and_act(
                 self.state, *self._batch(), self._tensors(self._obs), self._noise()
             )
-            self._keep(state, metrics)
+            self._keep(metrics)
             self._action = action.cpu().numpy()
         else:
             self._action = self._choose()
@@ -110,23 +110,26 @@ class OffPolicyLoop:
         noise = torch.randn(self.learner.update_noise_shape(), generator=self._update_noise)
         return batch.to(self._device), noise.to(self._device)
 
-    def _keep(self, state: Tree, metrics: dict[str, Tensor]) -> None:
+    def _keep(self, metrics: dict[str, Tensor]) -> None:
         for name, value in metrics.items():
             if name.endswith("loss") and not math.isfinite(value):
                 raise NonFinite(f"{name} is {value.item()} at step {self.env_steps} (update {self.updates})")
-        self.state, self.metrics = state, metrics
+        self.metrics = metrics
         self.updates += 1
 
-    def _learn(self, state: Tree, packed: Tensor, noise: Tensor) -> tuple[Tree, dict[str, Tensor]]:
+    def _learn(self, state: Tree, packed: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """Make one update, whose result takes the place of the state in memory."""
         batch: Transitions = unpack(packed, self.replay.layout)
-        return self.learner.update(state, batch, noise)
+        updated, metrics = self.learner.update(state, batch, noise)
+        overwrite(state, updated)
+        return metrics
 
     def _learn_and_act(
         self, state: Tree, packed: Tensor, noise: Tensor, obs: dict[str, Tensor], act_noise: Tensor
-    ) -> tuple[Tree, dict[str, Tensor], Tensor]:
-        state, metrics = self._learn(state, packed, noise)
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        metrics = self._learn(state, packed, noise)
         action, _, _ = self.learner.act(state, obs, None, act_noise)
-        return state, metrics, action
+        return metrics, action
 
     def _observe(self, fresh: np.ndarray) -> None:
         """Show the normalisers the observations that a policy will act on; a final one is followed by a reset."""
@@ -167,7 +170,7 @@ class OffPolicyLoop:
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
-        state = unflatten(self.state, {name: a.to(self._device) for name, a in under("learner/").items()})
+        state = unflatten(self.state, {name: a.to(self._device, copy=True) for name, a in under("learner/").items()})
         self._act_noise = load_torch(arrays["rng/act"])
         self._update_noise = load_torch(arrays["rng/update"])
         self._explore, self._sample = load_numpy(meta["explore"]), load_numpy(meta["sample"])

@@ -49,7 +49,7 @@ class TrainingResult(NamedTuple):
 
 def default_run_dir(config: RunConfig) -> Path:
     """Return the folder that a run gets where none is asked for, as runs/sac-CartpoleSwingup-v1-s0."""
-    name = Path(config.task).name.replace(".py:", "-").replace("/", "-")
+    name = Path(config.task).name.replace(".py:", "-")
     return Path("runs") / f"{config.learner}-{name}-s{config.seed}"
 
 
@@ -105,6 +105,7 @@ def resume(
         loop = _make_loop(config)
         if checkpoints.latest() is None and checkpoint is None:  # stopped before its first checkpoint
             log.truncate_to(0)
+            atomic_write_json(run_dir / CONFIG, config.to_json())
             loop.begin()
             return _train(config, run_dir, loop, checkpoints, log, 0.0, quiet)
         loaded = checkpoints.load(checkpoint)
@@ -123,8 +124,7 @@ def resume(
         # All that could be wrong with the run would have shown by now: from here on it is changed.
         checkpoints.discard_after(loaded.step)
         log.truncate_to(meta["metrics_offset"], loaded.step)
-        if steps is not None:
-            atomic_write_json(run_dir / CONFIG, config.to_json())
+        atomic_write_json(run_dir / CONFIG, config.to_json())
         if not (quiet or loop.executor.restorable):
             _say(f"the state of {config.task} cannot be saved: its environments begin new episodes")
         return _train(config, run_dir, loop, checkpoints, log, meta["wall_s"], quiet)

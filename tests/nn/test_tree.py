@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from roborl.errors import CorruptFile
-from roborl.nn.tree import flatten, tree_map, unflatten
+from roborl.nn.tree import flatten, overwrite, tree_map, unflatten
 
 
 class Pair(NamedTuple):
@@ -48,3 +48,11 @@ def test_unflatten_names_what_is_missing_and_what_is_surplus() -> None:
 def test_unflatten_refuses_another_shape_or_dtype(wrong: torch.Tensor) -> None:
     with pytest.raises(CorruptFile, match=r"'left/a/1' must be torch.float32 of shape \(3,\), got torch.float"):
         unflatten(example(), flatten(example()) | {"left/a/1": wrong})
+
+
+def test_overwrite_puts_a_tree_into_the_memory_of_another() -> None:
+    into = {"a": torch.zeros(2), "b": [torch.zeros(()), torch.ones(1)]}
+    kept = into["a"]
+    overwrite(into, {"a": torch.tensor([1.0, 2.0]), "b": [torch.tensor(3.0), torch.tensor([4.0])]})
+    assert into["a"] is kept and kept.tolist() == [1.0, 2.0]
+    assert into["b"][0].item() == 3.0 and into["b"][1].tolist() == [4.0]
