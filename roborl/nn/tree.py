@@ -36,13 +36,25 @@ def tree_map(function: Callable[..., Any], *trees: Tree) -> Tree:
     return function(*trees)
 
 
-def overwrite(target: Tree, source: Tree) -> None:
-    """Copy every tensor of a tree into the tensor at its place in another.
+def overwrite(target: Tree, source: Tree) -> list[torch.Tensor]:
+    """Copy every tensor of a tree into the tensor at its place in another, 0-d tensors excepted.
 
     At the end of a compiled function this makes its results appear in the memory of its arguments: nothing is
-    allocated, and no tensor is made or freed at a call.
+    allocated, and few tensors are made or freed at a call. 0-d tensors are left to the caller: the compiler (torch 2.13)
+    computes such scalars anew wherever they are used, after they have been overwritten too.
+
+    Returns:
+        The 0-d tensors of ``source``, in the order of `scalars`.
     """
-    tree_map(lambda into, new: into.copy_(new), target, source)
+    for into, new in zip(flatten(target).values(), flatten(source).values(), strict=True):
+        if into.ndim:
+            into.copy_(new)
+    return scalars(source)
+
+
+def scalars(tree: Tree) -> list[torch.Tensor]:
+    """Return the 0-d tensors of a tree."""
+    return [leaf for leaf in flatten(tree).values() if leaf.ndim == 0]
 
 
 def flatten(tree: Tree) -> dict[str, torch.Tensor]:

@@ -18,7 +18,7 @@ from roborl.data.replay import Replay, unpack
 from roborl.errors import NonFinite
 from roborl.learner import OffPolicyLearner, Transitions
 from roborl.nn.compile import compile_pure
-from roborl.nn.tree import Tree, flatten, overwrite, unflatten
+from roborl.nn.tree import Tree, flatten, overwrite, scalars, unflatten
 from roborl.run.config import RunConfig
 from roborl.run.episodes import Episodes
 from roborl.run.executor import Executor
@@ -36,6 +36,7 @@ class OffPolicyLoop:
     Attributes:
         env_steps: environment steps taken, resets not counted.
         updates: updates made.
+        state: the learner's state.
         metrics: what the last update reported.
         episodes: the episodes under way and those that ended.
     """
@@ -51,7 +52,7 @@ class OffPolicyLoop:
         self._compiled_learn = compile_pure(self._learn, config.compile, config.device)
         self._compiled_learn_and_act = compile_pure(self._learn_and_act, config.compile, config.device)
         self._seed = config.seed
-        self.state: Tree = learner.init(torch_stream(config.seed, "learner"), device=self._device)
+        self._hold(learner.init(torch_stream(config.seed, "learner"), device=self._device))
         self._act_noise = torch_stream(config.seed, "act")
         self._update_noise = torch_stream(config.seed, "update")
         self._explore = numpy_stream(config.seed, "explore")
@@ -82,13 +83,13 @@ class OffPolicyLoop:
         self._observe(~(step.terminated | step.truncated))
         due = math.floor((self.env_steps - self.settings.learning_starts) * self.settings.updates_per_step)
         while self.updates < due - 1:
-            self._keep(self._compiled_learn(self.state, *self._batch()))
+            self._keep(*self._compiled_learn(self.state, *self._batch()))
         if self.updates < due:
             # the last update and the actions that follow from it are one compiled call: a call costs more than acting
-            metrics, action = self._compiled_learn_and_act(
+            changed, metrics, action = self._compiled_learn_and_act(
                 self.state, *self._batch(), self._tensors(self._obs), self._noise()
             )
-            self._keep(metrics)
+            self._keep(changed, metrics)
             self._action = action.cpu().numpy()
         else:
             self._action = self._choose()
@@ -110,33 +111,38 @@ class OffPolicyLoop:
         noise = torch.randn(self.learner.update_noise_shape(), generator=self._update_noise)
         return batch.to(self._device), noise.to(self._device)
 
-    def _keep(self, metrics: dict[str, Tensor]) -> None:
+    def _hold(self, state: Tree) -> None:
+        self.state, self._scalars = state, scalars(state)
+
+    def _keep(self, changed: list[Tensor], metrics: dict[str, Tensor]) -> None:
+        for into, new in zip(self._scalars, changed, strict=True):
+            into.copy_(new)
         for name, value in metrics.items():
             if name.endswith("loss") and not math.isfinite(value):
                 raise NonFinite(f"{name} is {value.item()} at step {self.env_steps} (update {self.updates})")
         self.metrics = metrics
         self.updates += 1
 
-    def _learn(self, state: Tree, packed: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Make one update, whose result takes the place of the state in memory."""
+    def _learn(self, state: Tree, packed: Tensor, noise: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Make one update; its result takes the place of the state in memory, 0-d tensors excepted."""
         batch: Transitions = unpack(packed, self.replay.layout)
         updated, metrics = self.learner.update(state, batch, noise)
-        overwrite(state, updated)
-        return metrics
+        return overwrite(state, updated), metrics
 
     def _learn_and_act(
         self, state: Tree, packed: Tensor, noise: Tensor, obs: dict[str, Tensor], act_noise: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        metrics = self._learn(state, packed, noise)
-        action, _, _ = self.learner.act(state, obs, None, act_noise)
-        return metrics, action
+    ) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
+        batch: Transitions = unpack(packed, self.replay.layout)
+        updated, metrics = self.learner.update(state, batch, noise)
+        action, _, _ = self.learner.act(updated, obs, None, act_noise)
+        return overwrite(state, updated), metrics, action
 
     def _observe(self, fresh: np.ndarray) -> None:
         """Show the normalisers the observations that a policy will act on; a final one is followed by a reset."""
         if self.learner.observes and fresh.any():
             rows = {name: value[fresh] for name, value in self._obs.items()}
             with torch.no_grad():
-                self.state = self.learner.observe(self.state, self._tensors(rows))
+                self._hold(self.learner.observe(self.state, self._tensors(rows)))
 
     def _tensors(self, obs: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(value.astype(np.float32)).to(self._device) for name, value in obs.items()}
@@ -177,7 +183,7 @@ class OffPolicyLoop:
         self.env_steps, self.updates = meta["env_steps"], meta["updates"]
         self.metrics = {name: torch.tensor(value) for name, value in meta["metrics"].items()}
         self.episodes.load({name: a.numpy() for name, a in under("episodes/").items()}, meta["episodes"])
-        self.state = state
+        self._hold(state)
         self._obs = self.executor.restore({name: a.numpy() for name, a in under("executor/").items()})
         self._action = arrays["action"].numpy()
         if not self.executor.restorable:

@@ -50,9 +50,9 @@ def test_unflatten_refuses_another_shape_or_dtype(wrong: torch.Tensor) -> None:
         unflatten(example(), flatten(example()) | {"left/a/1": wrong})
 
 
-def test_overwrite_puts_a_tree_into_the_memory_of_another() -> None:
+def test_overwrite_puts_a_tree_into_the_memory_of_another_and_returns_its_scalars() -> None:
     into = {"a": torch.zeros(2), "b": [torch.zeros(()), torch.ones(1)]}
     kept = into["a"]
-    overwrite(into, {"a": torch.tensor([1.0, 2.0]), "b": [torch.tensor(3.0), torch.tensor([4.0])]})
-    assert into["a"] is kept and kept.tolist() == [1.0, 2.0]
-    assert into["b"][0].item() == 3.0 and into["b"][1].tolist() == [4.0]
+    changed = overwrite(into, {"a": torch.tensor([1.0, 2.0]), "b": [torch.tensor(3.0), torch.tensor([4.0])]})
+    assert into["a"] is kept and kept.tolist() == [1.0, 2.0] and into["b"][1].tolist() == [4.0]
+    assert [scalar.item() for scalar in changed] == [3.0] and into["b"][0].item() == 0.0
