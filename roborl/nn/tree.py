@@ -40,8 +40,8 @@ def overwrite(target: Tree, source: Tree) -> list[torch.Tensor]:
     """Copy every tensor of a tree into the tensor at its place in another, 0-d tensors excepted.
 
     At the end of a compiled function this makes its results appear in the memory of its arguments: nothing is
-    allocated, and few tensors are made or freed at a call. 0-d tensors are left to the caller: the compiler (torch 2.13)
-    computes such scalars anew wherever they are used, after they have been overwritten too.
+    allocated, and few tensors are made or freed at a call. 0-d tensors are left to the caller: the compiler
+    (torch 2.13) computes such scalars anew wherever they are used, after they have been overwritten too.
 
     Returns:
         The 0-d tensors of ``source``, in the order of `scalars`.

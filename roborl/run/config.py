@@ -88,7 +88,7 @@ class RunConfig:
         settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
         processors = len(os.sched_getaffinity(0))
         # below some width more threads cost more than they bring
-        wide = max(settings.get("hidden", (256,))) * settings.get("batch_size", 256) > 128 * 128
+        wide = max(settings.get("hidden", (256,))) * settings.get("batch_size", 256) > 128 * 256
         return dataclasses.replace(
             filled,
             settings=settings,
