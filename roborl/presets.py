@@ -10,7 +10,7 @@ _SMALL = {"hidden": (64, 64), "batch_size": 128, "actor_lr": 1e-3, "critic_lr": 
 
 # At 100 Hz a discount of 0.99 looks a second ahead: poles end upright, but carts off the middle. Rewards are in [0, 1],
 # which a first temperature of 1 outweighs for long. Networks of 64 with a step of 1e-3 end between 744 and 844 after
-# 100,000 steps of CartpoleSwingup, depending on the seed; these end higher, and closer together.
+# 100,000 steps of CartpoleSwingup, depending on the seed; these between 804 and 832 in the two seeds run so far.
 _CARTPOLE = {
     "hidden": (128, 128),
     "actor_lr": 5e-4,
