@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from roborl.errors import ConfigError, CorruptFile, check_in, check_range
+from roborl.errors import ConfigError, CorruptFile, check_count, check_in, check_range
 
 SCHEMA_VERSION = 1
 READABLE_VERSIONS = (1,)
@@ -52,9 +52,9 @@ class ObservationTerm:
     def __post_init__(self) -> None:
         """Check the term by itself."""
         _check_name("observation term", self.name)
-        check_range(f"history of {self.name!r}", self.history, 1)
-        check_range(f"delay of {self.name!r}", self.delay, 0)
-        check_range(f"start of {self.name!r}", self.start, 0)
+        check_count(f"history of {self.name!r}", self.history, 1)
+        check_count(f"delay of {self.name!r}", self.delay, 0)
+        check_count(f"start of {self.name!r}", self.start, 0)
         _check_finite(f"scale of {self.name!r}", self.scale)
         width = self.history * len(self.labels)
         if not width or self.stop - self.start != width:
@@ -103,7 +103,7 @@ class Manifest:
     actions: tuple[ActionTerm, ...]
     """The entries of the action, in order."""
     control_rate_hz: float
-    """How often the policy acts."""
+    """How often the policy acts; 0 where it is not known."""
     model_sha256: str
     """Hash of the simulated model (64 lowercase hexadecimal digits); empty where the model is not known."""
     action_law: str = "ctrl = default + scale * action"
@@ -136,7 +136,7 @@ class Manifest:
         check_in("schema_version", self.schema_version, READABLE_VERSIONS)
         check_in("quaternion_order", self.quaternion_order, ("wxyz", "xyzw"))
         check_in("history_order", self.history_order, ("oldest_first",))
-        check_range("control_rate_hz", self.control_rate_hz, 0.0, open_low=True)
+        check_range("control_rate_hz", self.control_rate_hz, 0.0)
         _check_finite("control_rate_hz", self.control_rate_hz)
         if not self.observations or not self.actions:
             raise ConfigError("a manifest needs at least one observation term and one action, got none")
@@ -155,8 +155,8 @@ class Manifest:
         if self.model_sha256 and not _is_digest(self.model_sha256):
             raise ConfigError(f"model_sha256 must be 64 lowercase hexadecimal digits, got {self.model_sha256!r}")
         shortest, longest = self.action_delay
-        check_range("action_delay's shorter end", shortest, 0)
-        check_range("action_delay's longer end", longest, shortest)
+        check_count("action_delay's shorter end", shortest, 0)
+        check_count("action_delay's longer end", longest, shortest)
 
     @property
     def observation_width(self) -> int:

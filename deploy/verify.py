@@ -75,13 +75,14 @@ def verify_bundle(path: str | os.PathLike[str], rollout: Rollout | None = None) 
     manifest = policy.manifest
     golden = Golden.from_json(policy.metadata.get(GOLDEN_KEY, ""))
     golden_check, max_error = check_golden(policy, golden)
+    rate = f"{manifest.control_rate_hz:g} Hz" if manifest.control_rate_hz else "an unknown rate"
     checks = [
         Check("hash", True, f"sha256 {policy.digest}"),
         Check(
             "schema",
             True,
             f"version {manifest.schema_version}: {manifest.task}, {manifest.learner}, "
-            f"{manifest.observation_width} -> {len(manifest.actions)} at {manifest.control_rate_hz:g} Hz",
+            f"{manifest.observation_width} -> {len(manifest.actions)} at {rate}",
         ),
         check_layout(policy, golden),
         check_coverage(policy, golden),

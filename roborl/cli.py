@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
-import inspect
 import json
 import os
 import sys
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from roborl.arguments import ASSIGNMENT, add_fields
 from roborl.errors import RoborlError, UsageError
 
 EXAMPLES = """examples:
@@ -118,7 +115,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
     sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
     sub.add_argument("--plot", type=Path, help="write a PNG of the first episode's positions and actions here")
-    sub.add_argument("--set", **_ASSIGNMENT, help="a setting of the planner, as samples=64")
+    sub.add_argument("--set", **ASSIGNMENT, help="a setting of the planner, as samples=64")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
     sub = command("export", _export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx")
@@ -140,88 +137,24 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _assignment(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE; the value is JSON, or else a string."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-_ASSIGNMENT: dict[str, Any] = {"type": _assignment, "action": "append", "default": [], "metavar": "NAME=VALUE"}
-
-
 def _add_train_arguments(sub: argparse.ArgumentParser, arguments: list[str]) -> None:
     sub.add_argument("algo", help="the learner's name, as sac; name it before --help to see its settings")
     sub.add_argument("task", nargs="?", help="a task, FILE.py:Class, or the id of a gymnasium environment")
     sub.add_argument("--out", type=Path, help="the run's folder (default: runs/ALGO-TASK-sSEED)")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
-    sub.add_argument("--option", **_ASSIGNMENT, help="an option of the task, as ctrl_cost_weight=0.2")
+    sub.add_argument("--option", **ASSIGNMENT, help="an option of the task, as ctrl_cost_weight=0.2")
     if arguments[:1] != ["train"]:
         return  # what follows loads torch, which no other command's parsing needs
     from roborl.algos import LEARNERS, learner_class
     from roborl.run.config import RunConfig
 
     shown = bool({"-h", "--help"} & set(arguments))
-    _add_fields(sub.add_argument_group("the run"), RunConfig, ("learner", "task", "options", "settings"), shown)
+    add_fields(sub.add_argument_group("the run"), RunConfig, ("learner", "task", "options", "settings"), shown)
     algo = next((word for word in arguments[1:] if word in LEARNERS), None)
     if algo is None and arguments[1:] and not arguments[1].startswith("-"):
         algo = arguments[1]  # no learner: better said now than that its settings are unknown options
     if algo is not None:
-        _add_fields(sub.add_argument_group(f"settings of {algo}"), learner_class(algo).Config, (), shown)
-
-
-def _add_fields(group: Any, config_class: type, without: tuple[str, ...], shown: bool) -> None:
-    """Add an option for every field of a configuration; unset ones leave no trace.
-
-    Where the help is shown, each field's docstring is its option's help: to read them takes a tenth of a second.
-    """
-    hints, docs = typing.get_type_hints(config_class), field_docs(config_class) if shown else {}
-    for field in dataclasses.fields(config_class):
-        if field.name in without:
-            continue
-        flag = "--" + field.name.replace("_", "-")
-        default = "" if field.default in (None, dataclasses.MISSING) else f" (default: {_show(field.default)})"
-        common = {"default": argparse.SUPPRESS, "help": (docs.get(field.name, "") + default).replace("%", "%%")}
-        if hints[field.name] is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
-        else:
-            kind, metavar = _value_type(hints[field.name])
-            group.add_argument(flag, type=kind, metavar=metavar, **common)
-
-
-def _value_type(hint: Any) -> tuple[Any, str]:
-    """Return the function that reads a value of a field's type from the command line, and the type's name."""
-    if isinstance(hint, types.UnionType):
-        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
-    if typing.get_origin(hint) is tuple:
-        element = typing.get_args(hint)[0]
-
-        def values(text: str) -> tuple[Any, ...]:
-            return tuple(element(part) for part in text.split(","))
-
-        values.__name__ = f"list of {element.__name__}"
-        return values, f"{element.__name__.upper()},..."
-    return hint, hint.__name__.upper()
-
-
-def _show(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def field_docs(config_class: type) -> dict[str, str]:
-    """Return the docstring under each field of a configuration, on one line."""
-    body = ast.parse(inspect.getsource(config_class)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    docs = {}
-    for statement, following in zip(body.body, body.body[1:], strict=False):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            doc = following.value if isinstance(following, ast.Expr) else None
-            docs[statement.target.id] = " ".join(str(doc.value).split()) if isinstance(doc, ast.Constant) else ""
-    return docs
+        add_fields(sub.add_argument_group(f"settings of {algo}"), learner_class(algo).Config, (), shown)
 
 
 def _print(options: argparse.Namespace, result: Any, text: str) -> None:

@@ -59,6 +59,12 @@ def check_in(field: str, got: Any, valid: Iterable[Any]) -> None:
         raise ConfigError(f"{field} must be one of {', '.join(map(repr, valid))}, got {got!r}")
 
 
+def check_count(field: str, got: Any, low: int) -> None:
+    """Raise ConfigError unless ``got`` is a whole number of at least ``low``."""
+    if not isinstance(got, int) or isinstance(got, bool) or got < low:
+        raise ConfigError(f"{field} must be a whole number of at least {low}, got {got!r}")
+
+
 def check_range(
     field: str,
     got: float,

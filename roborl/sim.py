@@ -10,7 +10,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from roborl import models
-from roborl.errors import ConfigError, NonFinite, check_in, check_range
+from roborl.errors import ConfigError, NonFinite, check_count, check_in
 from roborl.task.contract import Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
@@ -112,8 +112,8 @@ class Sim:
         model: mujoco.MjModel | None = None,
         record_observations: bool = True,
     ) -> None:
-        check_range("num_sims", num_sims, 1)
-        check_range("num_threads", num_threads, 0)
+        check_count("num_sims", num_sims, 1)
+        check_count("num_threads", num_threads, 0)
         check_in("derived", task.derived, ("current", "as_stepped"))
         self.task = task
         self.model = compile_task(task) if model is None else model

@@ -5,7 +5,6 @@ The list holds names alone, so that importing it costs nothing; `load` imports a
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from importlib import metadata
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roborl.errors import UnknownName, UsageError
+from roborl.registry import named_class
 
 if TYPE_CHECKING:
     from roborl.task import Task
@@ -68,8 +68,7 @@ def _task_class(name: str) -> type[Task]:
     task_id = short.get(name.removeprefix("roborl/").removesuffix("-v1"), name)
     if task_id not in TASKS:
         raise UnknownName("task", name, names())
-    module, _, class_name = TASKS[task_id].partition(":")
-    return getattr(importlib.import_module(module), class_name)
+    return named_class("task", task_id, TASKS)
 
 
 def _from_file(name: str) -> type[Task]:

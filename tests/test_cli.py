@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from roborl.cli import _parser, field_docs, main
+from roborl.arguments import field_docs
+from roborl.cli import _parser, main
 from roborl.run.checkpoint import Checkpoints
 from roborl.run.config import RunConfig
 
@@ -55,11 +56,11 @@ REFUSED = {
     "an unknown task to describe": ("tasks Cartpol", "unknown task 'Cartpol'; did you mean 'roborl/Cartpole"),
     "an unknown learner": ("train sca PendulumSwingup --hidden 16", "unknown learner 'sca'; did you mean 'sac'?"),
     "no task": ("train sac", "train needs a task"),
-    "no steps": ("train sac PendulumSwingup --steps 0", "steps must be a number in [1, inf], got 0"),
-    "negative steps": ("train sac PendulumSwingup --steps -5", "steps must be a number in [1, inf], got -5"),
+    "no steps": ("train sac PendulumSwingup --steps 0", "steps must be a whole number of at least 1, got 0"),
+    "negative steps": ("train sac PendulumSwingup --steps -5", "steps must be a whole number of at least 1, got -5"),
     "steps that are no number": ("train sac PendulumSwingup --steps many", "invalid int value: 'many'"),
-    "no environments": ("train sac PendulumSwingup --num-envs 0", "num_envs must be a number in [1, inf], got 0"),
-    "a negative seed": ("train sac PendulumSwingup --seed -1", "seed must be a number in [0, inf], got -1"),
+    "no environments": ("train sac PendulumSwingup --num-envs 0", "num_envs must be a whole number of at least 1, got 0"),
+    "a negative seed": ("train sac PendulumSwingup --seed -1", "seed must be a whole number of at least 0, got -1"),
     "discrete actions": ("train sac CartPole-v1", "CartPole-v1 has the action space Discrete(2)"),
     "unbounded actions": ("train sac my_task.py:Unbounded", "the actions of Unbounded must be bounded"),
     "malformed widths": ("train sac PendulumSwingup --hidden 64,a", "invalid list of int value: '64,a'"),
@@ -87,8 +88,8 @@ REFUSED = {
     "eval of a run without checkpoint": ("eval young", "young has no checkpoint yet"),
     "export of a run without checkpoint": ("export young", "young has no checkpoint yet"),
     "view of nothing": ("view nowhere", "nowhere is no run"),
-    "no episodes": ("eval RUN --episodes 0", "episodes must be a number in [1, inf], got 0"),
-    "a negative first seed": ("eval RUN --seed -1", "seed must be a number in [0, inf], got -1"),
+    "no episodes": ("eval RUN --episodes 0", "episodes must be a whole number of at least 1, got 0"),
+    "a negative first seed": ("eval RUN --seed -1", "seed must be a whole number of at least 0, got -1"),
     "an unknown checkpoint": ("eval RUN --checkpoint 123", "unknown checkpoint '123'"),
     "an unknown checkpoint to resume": ("resume RUN --checkpoint 123", "unknown checkpoint '123'"),
     "a video that is none": ("eval RUN --video film.gif", "a video is a file whose name ends in .mp4"),
@@ -102,7 +103,7 @@ REFUSED = {
     "an empty bundle": ("verify empty.onnx", "empty.onnx is no roborl bundle (0 bytes"),
     "a missing bundle": ("verify nowhere.onnx", "cannot read the bundle nowhere.onnx: No such file or directory"),
     "a folder as bundle": ("verify folder", "cannot read the bundle folder: Is a directory"),
-    "no episodes to verify": ("verify my_task.py --episodes 0", "episodes must be a number in [1, inf], got 0"),
+    "no episodes to verify": ("verify my_task.py --episodes 0", "episodes must be a whole number of at least 1, got 0"),
     "a demo over something else": ("demo --out folder2", "folder2 holds something that is no demo"),
     "a demo over a file": ("demo --out my_task.py", "my_task.py holds something that is no demo"),
 }

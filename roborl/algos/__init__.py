@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from roborl.errors import UnknownName
+from roborl.registry import named_class
 
 if TYPE_CHECKING:
     from roborl.learner import Learner
@@ -24,7 +23,4 @@ def learner_class(name: str) -> type[Learner]:
     Raises:
         UnknownName: there is no such learner.
     """
-    if name not in LEARNERS:
-        raise UnknownName("learner", name, LEARNERS)
-    module, attribute = LEARNERS[name].split(":")
-    return getattr(import_module(module), attribute)
+    return named_class("learner", name, LEARNERS)

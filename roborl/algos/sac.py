@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from roborl.errors import ConfigError, check_in, check_range
+from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.gaussian import sample_tanh_gaussian, tanh_gaussian_action
@@ -76,10 +76,10 @@ class SACConfig:
         if not isinstance(self.hidden, tuple) or not self.hidden:
             raise ConfigError(f"hidden must be a tuple of one or more widths, as (256, 256), got {self.hidden!r}")
         for width in self.hidden:
-            _check_count("each width in hidden", width)
-        _check_count("batch_size", self.batch_size)
-        _check_count("buffer_size", self.buffer_size, low=self.batch_size)
-        _check_count("learning_starts", self.learning_starts, low=0)
+            check_count("each width in hidden", width, 1)
+        check_count("batch_size", self.batch_size, 1)
+        check_count("buffer_size", self.buffer_size, self.batch_size)
+        check_count("learning_starts", self.learning_starts, 0)
         check_range("updates_per_step", self.updates_per_step, 0.0, open_low=True)
         check_range("gamma", self.gamma, 0.0, 1.0)
         check_range("tau", self.tau, 0.0, 1.0, open_low=True)
@@ -330,8 +330,3 @@ class SAC(OffPolicyLearner):
 
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().float().numpy()
-
-
-def _check_count(field: str, got: int, low: int = 1) -> None:
-    if not isinstance(got, int) or isinstance(got, bool) or got < low:
-        raise ConfigError(f"{field} must be a whole number of at least {low}, got {got!r}")

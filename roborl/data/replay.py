@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from roborl.errors import RunError, check_range
+from roborl.errors import RunError, check_count
 from roborl.learner import Transitions
 
 
@@ -93,8 +93,8 @@ class Replay:
     """
 
     def __init__(self, capacity: int, num_envs: int, obs: Mapping[str, int], action: int) -> None:
-        check_range("capacity of the replay buffer", capacity, 1)
-        check_range("num_envs", num_envs, 1)
+        check_count("capacity of the replay buffer", capacity, 1)
+        check_count("num_envs", num_envs, 1)
         self.layout = Layout(dict(obs), action)
         self.num_envs = num_envs
         self.rows = -(-capacity // num_envs)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from roborl.errors import UnknownName
+from roborl.registry import named_class
 
 if TYPE_CHECKING:
     from roborl.planners.contract import Planner
@@ -24,7 +23,4 @@ def planner_class(name: str) -> type[Planner]:
     Raises:
         UnknownName: there is no such planner.
     """
-    if name not in PLANNERS:
-        raise UnknownName("planner", name, PLANNERS)
-    module, attribute = PLANNERS[name].split(":")
-    return getattr(import_module(module), attribute)
+    return named_class("planner", name, PLANNERS)

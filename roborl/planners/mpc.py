@@ -12,7 +12,7 @@ import numpy as np
 
 from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.envs import Camera
-from roborl.errors import UnknownName, check_range
+from roborl.errors import UnknownName, check_count
 from roborl.planners import planner_class
 from roborl.planners.contract import Plan, Planner
 from roborl.sim import Sim, SimState
@@ -35,7 +35,7 @@ class MPCPolicy:
     """
 
     def __init__(self, planner: Planner, replan_steps: int = 1) -> None:
-        check_range("replan_steps", replan_steps, 1)
+        check_count("replan_steps", replan_steps, 1)
         self.planner = planner
         self.replan_steps = replan_steps
         self.plans = 0
@@ -204,8 +204,8 @@ def plan_episodes(
     Raises:
         NonFinite: if a simulation, or every prediction of it, diverged.
     """
-    check_range("episodes", episodes, 1)
-    check_range("seed", seed, 0)
+    check_count("episodes", episodes, 1)
+    check_count("seed", seed, 0)
     task, steps_before = planner.dynamics.task, planner.dynamics.steps
     sim = Sim(task, 1, num_threads=1)
     policy = MPCPolicy(planner, replan_steps)

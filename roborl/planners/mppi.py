@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from roborl.dynamics.contract import Dynamics
-from roborl.errors import ConfigError, NonFinite, check_range
+from roborl.errors import ConfigError, NonFinite, check_count, check_range
 from roborl.planners.contract import Plan, Planner
 from roborl.sim import SimState
 
@@ -54,8 +54,8 @@ class MPPIConfig:
 
     def __post_init__(self) -> None:
         check_range("horizon_s", self.horizon_s, 0.0, open_low=True)
-        check_range("samples", self.samples, 2)
-        check_range("iterations", self.iterations, 1)
+        check_count("samples", self.samples, 2)
+        check_count("iterations", self.iterations, 1)
         check_range("temperature", self.temperature, 0.0, open_low=True)
         check_range("noise", self.noise, 0.0, open_low=True)
         check_range("last_noise", self.last_noise, 0.0, 1.0, open_low=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roborl.envs import TaskEnv, TaskVectorEnv, make_env, make_vector_env
-from roborl.errors import check_range
+from roborl.errors import check_count
 from roborl.run import bundle, training
 from roborl.run import evaluate as evaluation
 from roborl.run.config import RunConfig
@@ -79,8 +79,8 @@ def evaluate(
         checkpoint: the step of the checkpoint; None: the last.
         video: where to write an mp4 of the first episode.
     """
-    check_range("episodes", episodes, 1)
-    check_range("seed", seed, 0)
+    check_count("episodes", episodes, 1)
+    check_count("seed", seed, 0)
     film = None if video is None else check_video_path(Path(video))
     policy = load(run_dir, checkpoint)
     with closing(open_executor(policy.config, episodes, render=film is not None)) as executor:

@@ -15,7 +15,7 @@ from roborl.deploy.golden import record_golden
 from roborl.deploy.manifest import ActionTerm, Manifest, ObservationTerm
 from roborl.deploy.runtime import Policy
 from roborl.deploy.verify import Check, Report, verify_bundle
-from roborl.errors import check_range
+from roborl.errors import check_count
 from roborl.run.config import RunConfig
 from roborl.run.evaluate import evaluate
 from roborl.run.executor import Executor, TaskExecutor
@@ -75,7 +75,7 @@ def describe(policy: TrainedPolicy, executor: Executor, training: dict[str, Any]
             ActionTerm(f"action[{i}]", float(low), float(high), "", 0.0, 1.0)
             for i, (low, high) in enumerate(zip(executor.action_low, executor.action_high, strict=True))
         ),
-        control_rate_hz=1.0 / executor.control_dt if executor.control_dt else 1.0,
+        control_rate_hz=1.0 / executor.control_dt if executor.control_dt else 0.0,
         model_sha256="",
         **common,
     )
@@ -129,7 +129,7 @@ def verify(path: Path, episodes: int = 20) -> Report:
     Raises:
         CorruptFile: if it is no bundle, or was altered.
     """
-    check_range("episodes", episodes, 1)
+    check_count("episodes", episodes, 1)
 
     def in_simulation(policy: Policy) -> list[Check]:
         with closing(open_executor(_config_of(policy), episodes)) as executor:

@@ -18,7 +18,6 @@ import hashlib
 import json
 import math
 import re
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,10 +29,9 @@ import safetensors.torch
 import torch
 
 from roborl.data.replay import Replay
-from roborl.errors import CorruptFile, RunError, UnknownName, UsageError, check_in, check_range
+from roborl.errors import CorruptFile, RunError, UnknownName, UsageError, check_count
 from roborl.run import files
-
-Array = torch.Tensor | np.ndarray
+from roborl.run.tensors import Array, encode, rows_of
 
 _FORMAT, _VERSION = "roborl checkpoint", 1
 _STATE, _DESCRIPTION = "state.safetensors", "state.json"
@@ -44,11 +42,6 @@ _SEGMENT_BYTES = 2**16
 """A segment may hold that much in any case: files smaller than this are not worth their number."""
 _ROWS_ON_DISK = 1.2
 """Times the buffer's rows: where the checkpoints need more, the oldest go though ``keep`` has room."""
-_DTYPES = {
-    **{"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL"},
-    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ class Checkpoints:
     """
 
     def __init__(self, run_dir: Path | str, keep: int = 3, *, read_only: bool = False) -> None:
-        check_range("checkpoints to keep", keep, 1)
+        check_count("checkpoints to keep", keep, 1)
         self.keep = keep
         self.read_only = read_only
         self._run_dir = Path(run_dir)
@@ -205,7 +198,7 @@ class Checkpoints:
                 rows = part[start : start + longest]
                 end = first + len(rows)
                 path = self._replay / f"rows-{first}-{end}.safetensors"
-                chunks = _encode({"rows": rows})
+                chunks = encode({"rows": rows})
                 digest = files.atomic_write(path, chunks, sync_folder=False)
                 segments.append(Segment(path.name, first, end, sum(map(len, chunks)), digest))
                 first = end
@@ -225,7 +218,7 @@ class Checkpoints:
             tensors = {**tensors, _NEWEST: replay.newest}
             described = {**_sizes(replay), "head": replay.head, "segments": [asdict(one) for one in segments]}
         with files.atomic_dir(self._folder(step)) as folder:
-            chunks = _encode(tensors)
+            chunks = encode(tensors)
             digest = files.write_file(folder / _STATE, chunks)
             state = {"bytes": sum(map(len, chunks)), "sha256": digest}
             body = {"format": _FORMAT, "version": _VERSION, "step": step, "state": state}
@@ -261,7 +254,7 @@ class Checkpoints:
         path = self._replay / segment.file
         data = files.read_verified(path, segment.bytes, segment.sha256)
         with _foreign(path):
-            return _rows_of(data)
+            return rows_of(data)
 
     def _fill(self, replay: Replay, step: int, described: Mapping[str, Any], newest: torch.Tensor | None) -> None:
         saved = described["replay"]
@@ -327,33 +320,6 @@ class Checkpoints:
             except CorruptFile:
                 return None
         return self._needs[step]
-
-
-def _encode(arrays: Mapping[str, Array]) -> list[bytes | memoryview]:
-    """Return the pieces of a safetensors file: a header, then the memory of the arrays, as it lies."""
-    header, data, offset = {}, [], 0
-    # Larger items first keeps each array aligned; then by name, so that equal content gives equal files.
-    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
-        kind = str(array.dtype).removeprefix("torch.")
-        check_in(f"dtype of {name}", kind, _DTYPES)
-        if isinstance(array, torch.Tensor):
-            raw = array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        else:
-            raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        end = offset + len(raw)
-        header[name] = {"dtype": _DTYPES[kind], "shape": list(array.shape), "data_offsets": [offset, end]}
-        data.append(raw.data)
-        offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return [struct.pack("<Q", len(text)), text, *data]
-
-
-def _rows_of(data: bytes) -> np.ndarray:
-    """Return the rows of a segment as a view of its bytes; the library would copy them, twice."""
-    start = 8 + struct.unpack_from("<Q", data)[0]
-    shape = json.loads(data[8:start])["rows"]["shape"]
-    return np.frombuffer(data, np.float32, offset=start).reshape(shape)  # (n, N, width)
 
 
 def _sign(body: Mapping[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ import torch
 
 from roborl import presets, tasks
 from roborl.algos import learner_class
-from roborl.errors import ConfigError, CorruptFile, UnknownName, UsageError, check_in, check_range
+from roborl.errors import ConfigError, CorruptFile, UnknownName, UsageError, check_count, check_in
 
 FORMAT = 1
 """Version of config.json; it changes when an older roborl could no longer read a run."""
@@ -56,9 +56,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "num_envs", "log_every", "checkpoint_every", "keep"):
-            _check_count(name, getattr(self, name), 1)
+            check_count(name, getattr(self, name), 1)
         for name in ("seed", "threads", "sim_threads"):
-            _check_count(name, getattr(self, name), 0)
+            check_count(name, getattr(self, name), 0)
         for name, kind in (("learner", str), ("task", str), ("device", str), ("options", dict), ("settings", dict)):
             if not isinstance(getattr(self, name), kind):
                 raise ConfigError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
@@ -156,9 +156,3 @@ def _check_device(device: str) -> None:
         raise UsageError(
             f"device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices here"
         )
-
-
-def _check_count(name: str, got: Any, low: int) -> None:
-    if not isinstance(got, int) or isinstance(got, bool):
-        raise ConfigError(f"{name} must be a whole number, got {got!r}")
-    check_range(name, got, low)

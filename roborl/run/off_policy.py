@@ -76,7 +76,7 @@ class OffPolicyLoop:
         """
         step = self.executor.step(self._action)
         if not math.isfinite(step.reward.sum()):
-            raise NonFinite(f"a reward is not finite at step {self.env_steps}")
+            raise NonFinite("a reward is not finite")
         self.replay.append(self._obs, self._action, step.reward, step.terminated, step.live, step.obs)
         self._obs = step.obs
         self.env_steps += self.episodes.add(step)
@@ -119,7 +119,7 @@ class OffPolicyLoop:
             into.copy_(new)
         for name, value in metrics.items():
             if name.endswith("loss") and not math.isfinite(value):
-                raise NonFinite(f"{name} is {value.item()} at step {self.env_steps} (update {self.updates})")
+                raise NonFinite(f"{name} is {value.item()} in update {self.updates}")
         self.metrics = metrics
         self.updates += 1
 

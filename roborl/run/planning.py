@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from roborl import presets, tasks
-from roborl.errors import check_range
+from roborl.errors import check_count
 from roborl.planners.mpc import PlanResults, make_planner, plan_episodes
 from roborl.run.evaluate import EVALUATION_SEED, Evaluation, summarise
 from roborl.run.log import Progress
@@ -72,7 +72,7 @@ def plan(
         UnknownName: if there is no such planner, task or setting.
         NonFinite: if a simulation, or every prediction of it, diverged.
     """
-    check_range("episodes", episodes, 1)
+    check_count("episodes", episodes, 1)
     task = tasks.load(task_name)
     chosen = presets.settings(planner, task_name) | (settings or {})
     writer = None if video is None else VideoWriter(video, task.control_dt)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from roborl.errors import ConfigError, CorruptFile, check_range
+from roborl.errors import ConfigError, CorruptFile, check_count
 
 
 def seed_sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
@@ -24,7 +24,7 @@ def seed_sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
     """
     if not isinstance(seed, int):
         raise ConfigError(f"seed must be an integer of at least 0, got {seed!r}")
-    check_range("seed", seed, 0)
+    check_count("seed", seed, 0)
     digest = hashlib.sha256(json.dumps(names).encode()).digest()
     return np.random.SeedSequence(seed, spawn_key=tuple(np.frombuffer(digest, "<u4").tolist()))
 

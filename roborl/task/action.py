@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roborl.errors import ConfigError, check_range
+from roborl.errors import ConfigError, check_count
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Action:
 
     def __post_init__(self) -> None:
         shortest, longest = self.delay
-        check_range("Action.delay's shorter end", shortest, 0)
-        check_range("Action.delay's longer end", longest, shortest)
+        check_count("Action.delay's shorter end", shortest, 0)
+        check_count("Action.delay's longer end", longest, shortest)
         if (self.low is None) != (self.high is None):
             raise ConfigError("Action.low and Action.high must be given together, got only one of them")
 

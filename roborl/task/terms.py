@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roborl.errors import UnknownName, check_range
+from roborl.errors import UnknownName, check_count, check_range
 from roborl.task.fields import Array, Fields
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class Term:
 
     def __post_init__(self) -> None:
         check_range(f"noise of term {self.name!r}", self.noise, 0.0)
-        check_range(f"delay of term {self.name!r}", self.delay, 0)
-        check_range(f"history of term {self.name!r}", self.history, 1)
+        check_count(f"delay of term {self.name!r}", self.delay, 0)
+        check_count(f"history of term {self.name!r}", self.history, 1)
 
     @property
     def recorded(self) -> bool:

@@ -61,7 +61,7 @@ def test_labels_name_every_entry_oldest_reading_first(manifest: Manifest) -> Non
         (lambda d: d["actions"][0].update(name="a,b"), r"must not be empty or hold a comma"),
         (lambda d: d["actions"][0].update(name="knee"), r"names of actions must be unique"),
         (lambda d: d.update(quaternion_order="zyxw"), r"quaternion_order must be one of"),
-        (lambda d: d.update(control_rate_hz=0), r"control_rate_hz must be a number in \(0, inf\]"),
+        (lambda d: d.update(control_rate_hz=-1), r"control_rate_hz must be a number in \[0, inf\]"),
         (lambda d: d.update(default_joint_pos=[0.0]), r"default_joint_pos needs 3 values, got 1"),
         (lambda d: d.update(model_sha256="xyz"), r"model_sha256 must be 64"),
         (lambda d: d.update(action_delay=[2, 1]), r"action_delay's longer end"),

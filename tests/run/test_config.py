@@ -61,9 +61,9 @@ def test_other_tasks_keep_their_names_and_files_their_places(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, r"steps must be a number in \[1, inf\], got 0"),
-        ({"steps": 1e5}, "steps must be a whole number, got 100000.0"),
-        ({"steps": True}, "steps must be a whole number, got True"),
+        ({"steps": 0}, r"steps must be a whole number of at least 1, got 0"),
+        ({"steps": 1e5}, "steps must be a whole number of at least 1, got 100000.0"),
+        ({"steps": True}, "steps must be a whole number of at least 1, got True"),
         ({"num_envs": 0}, "num_envs must be"),
         ({"keep": 0}, "keep must be"),
         ({"seed": -1}, "seed must be"),

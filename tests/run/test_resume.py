@@ -97,7 +97,7 @@ def run_with_kills(command: Any, arguments: list[Any], run_dir: Path, rng: rando
     for kills in range(10):
         argv = ["resume", run_dir, "--quiet"] if run_dir.exists() else ["train", "sac", *arguments, "--out", run_dir]
         # At any moment at all, or within the writing of a checkpoint, of a line of metrics, or in the cleaning.
-        moment = {"kill_after": [rng.uniform(0.0, 0.3)]} if kills % 2 else {"kill_at_call": [rng.randrange(120)]}
+        moment = {"kill_after": [rng.uniform(0.0, 0.15)]} if kills % 2 else {"kill_at_call": [rng.randrange(80)]}
         code = command(*argv, faults=moment).code
         if code == 0:
             return kills
