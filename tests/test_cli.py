@@ -59,7 +59,10 @@ REFUSED = {
     "no steps": ("train sac PendulumSwingup --steps 0", "steps must be a whole number of at least 1, got 0"),
     "negative steps": ("train sac PendulumSwingup --steps -5", "steps must be a whole number of at least 1, got -5"),
     "steps that are no number": ("train sac PendulumSwingup --steps many", "invalid int value: 'many'"),
-    "no environments": ("train sac PendulumSwingup --num-envs 0", "num_envs must be a whole number of at least 1, got 0"),
+    "no environments": (
+        "train sac PendulumSwingup --num-envs 0",
+        "num_envs must be a whole number of at least 1, got 0",
+    ),
     "a negative seed": ("train sac PendulumSwingup --seed -1", "seed must be a whole number of at least 0, got -1"),
     "discrete actions": ("train sac CartPole-v1", "CartPole-v1 has the action space Discrete(2)"),
     "unbounded actions": ("train sac my_task.py:Unbounded", "the actions of Unbounded must be bounded"),

@@ -6,6 +6,7 @@ mode: the step after an episode's last one is the reset, its reward is 0, and it
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -126,7 +127,8 @@ class TaskExecutor(Executor):
     def _gather(self, obs: np.ndarray, info: dict[str, Any]) -> dict[str, np.ndarray]:
         groups = {"policy": obs} | {group: info[group] for group in self._groups}
         for name, value in groups.items():
-            if not np.isfinite(value).all():
+            # the sum first: it takes half the time, and can only raise a false alarm
+            if not math.isfinite(value.sum()) and not np.isfinite(value).all():
                 ids = np.flatnonzero(~np.isfinite(value).all(axis=1))
                 raise NonFinite(
                     f"the observation group {name!r} of {type(self.env.task).__name__} is not finite "
