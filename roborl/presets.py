@@ -8,17 +8,10 @@ from typing import Any
 # networks costs ten times as much. PendulumSwingup ends within 8 of the optimum in each of 5 seeds.
 _SMALL = {"hidden": (64, 64), "batch_size": 128, "actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3}
 
-# At 100 Hz a discount of 0.99 looks a second ahead: poles end upright, but carts off the middle. Rewards are in [0, 1],
-# which a first temperature of 1 outweighs for long. Networks of 64 with a step of 1e-3 end between 744 and 844 after
-# 100,000 steps of CartpoleSwingup, depending on the seed; these between 804 and 832 in the two seeds run so far.
-_CARTPOLE = {
-    "hidden": (128, 128),
-    "actor_lr": 5e-4,
-    "critic_lr": 5e-4,
-    "alpha_lr": 5e-4,
-    "gamma": 0.995,
-    "init_alpha": 0.1,
-}
+# Rewards in [0, 1] at 100 Hz: with the default tau the targets of values near 100 lag so far behind that after 100,000
+# steps the cart still balances off the middle (668 to 848 over seeds and step sizes); a discount of 0.995 makes it worse.
+# A first temperature of 1 outweighs such rewards for long.
+_CARTPOLE = {"hidden": (128, 128), "tau": 0.02, "init_alpha": 0.1}
 
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("sac", "PendulumSwingup"): _SMALL,
