@@ -309,6 +309,8 @@ class Camera:
         view.trackbodyid = 1
         for name, value in task.camera.items():
             setattr(view, name, value)
+        if view.trackbodyid < 0:  # as Gymnasium says that the camera stays where it is
+            view.type = mujoco.mjtCamera.mjCAMERA_FREE
         return view
 
     def picture(self, index: int) -> np.ndarray:

@@ -10,12 +10,13 @@ import numpy as np
 from mujoco.batch import Batch
 
 from roborl import models
+from roborl.derived import Derived, on_demand
 from roborl.errors import ConfigError, NonFinite, check_count, check_in
 from roborl.task.contract import Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
 from roborl.task.observer import Observer
-from roborl.task.terms import LAST_ACTION
+from roborl.task.sources import LAST_ACTION
 
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat")
 """The state fields a task may read; all of the state is saved."""
@@ -120,7 +121,9 @@ class Sim:
         self.num_sims = num_sims
         self.substeps = round(task.control_dt / self.model.opt.timestep)
         current = task.derived == "current" and bool(task.reads)
-        self.batch = Batch(self.model, num_sims, min(num_threads, num_sims), persistent=current)
+        self.batch = Batch(
+            self.model, num_sims, min(num_threads, num_sims), persistent=current or on_demand(task.reads)
+        )
         self._stage = int(mujoco.mjtStage.mjSTAGE_VEL if current else mujoco.mjtStage.mjSTAGE_NONE)
 
         self._bind_action()
@@ -131,7 +134,8 @@ class Sim:
         if task.action.longest_delay > 0:
             widths |= {ACTION_QUEUE: len(self.action_names) * task.action.longest_delay, ACTION_DELAY: 1}
         # MuJoCo cannot recompute fields as stepped from a state: they are saved with the memory, after its own names
-        outputs = {name: self.batch.bind(name) for name in task.reads}
+        self._derived = Derived(self.batch, self.model, task.reads)
+        outputs = self._derived.outputs
         columns = widths | {_derived_key(name): output[0].size for name, output in outputs.items()}
         self._memory = np.zeros((num_sims, sum(columns.values())))
         self._counters = np.zeros((num_sims, 3), np.uint64)
@@ -149,7 +153,7 @@ class Sim:
         self.fields = Fields(np, live, params, now)
         self._before = Fields(np, before, params, then)
         self.observer.check(self.fields)
-        self._derived = [(live[name], output) for name, output in outputs.items()]
+        self._copies = [(live[name], output) for name, output in outputs.items()]
         self._ctrl = live["ctrl"]
         self._overrides_advance = type(task).advance is not Task.advance
         self._warnings = self.batch.warning[:, _UNSTABLE, 1]
@@ -219,7 +223,8 @@ class Sim:
             self.fields.memory[ACTION_DELAY][ids] = draw.integers(ACTION_DELAY, *self.task.action.delay)
         # the forward pass of Gymnasium's set_state: it also sets the solver's warm start
         self.batch.forward(ids)
-        for view, output in self._derived:
+        self._derived.after_reset(ids)
+        for view, output in self._copies:
             view[ids] = output[ids]
         if self._records:
             for name, value in self.observer.record(self.fields[ids], draw, first=True).items():
@@ -248,7 +253,8 @@ class Sim:
         applied = self._delayed(action) if task.action.longest_delay > 0 else action
         self._ctrl[...] = task.control(f, applied)
         self.batch.step(nstep=self.substeps, stage=self._stage)
-        for view, output in self._derived:
+        self._derived.after_step()
+        for view, output in self._copies:
             view[...] = output
         self.note_divergence()
         self._counters[:, 2] += np.uint64(1)

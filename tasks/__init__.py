@@ -22,9 +22,19 @@ TASKS = {
     "roborl/CartpoleBalance-v1": "roborl.tasks.cartpole:CartpoleBalance",
     "roborl/CartpoleSwingup-v1": "roborl.tasks.cartpole:CartpoleSwingup",
     "roborl/CartpoleTrack-v1": "roborl.tasks.cartpole_track:CartpoleTrack",
+    "roborl/DoubleCartpoleSwingup-v1": "roborl.tasks.double_cartpole:DoubleCartpoleSwingup",
+    "roborl/AcrobotSwingup-v1": "roborl.tasks.acrobot:AcrobotSwingup",
     "roborl/InvertedPendulum-v1": "roborl.tasks.inverted_pendulum:InvertedPendulum",
     "roborl/Hopper-v1": "roborl.tasks.hopper:Hopper",
     "roborl/HalfCheetah-v1": "roborl.tasks.half_cheetah:HalfCheetah",
+    "roborl/InvertedDoublePendulum-v1": "roborl.tasks.inverted_double_pendulum:InvertedDoublePendulum",
+    "roborl/Reacher-v1": "roborl.tasks.reacher:Reacher",
+    "roborl/Swimmer-v1": "roborl.tasks.swimmer:Swimmer",
+    "roborl/Walker2d-v1": "roborl.tasks.walker2d:Walker2d",
+    "roborl/Ant-v1": "roborl.tasks.ant:Ant",
+    "roborl/Humanoid-v1": "roborl.tasks.humanoid:Humanoid",
+    "roborl/HumanoidStandup-v1": "roborl.tasks.humanoid:HumanoidStandup",
+    "roborl/Pusher-v1": "roborl.tasks.pusher:Pusher",
 }
 
 ENTRY_POINTS = "roborl.tasks"

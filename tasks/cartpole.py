@@ -65,8 +65,18 @@ class CartpoleSwingup(Task):
     terminal_residuals = CartpoleBalance.terminal_residuals
 
 
+def pole_angles(f: Fields) -> Array:
+    """Return the angles of the poles from upright, (N, k) [rad]: each hinge turns what stands on it."""
+    angles = [f.qpos[:, 1:2]]
+    for hinge in range(2, f.qpos.shape[1]):
+        angles.append(angles[-1] + f.qpos[:, hinge : hinge + 1])
+    return f.xp.concat(angles, axis=1)
+
+
 def smooth_reward(after: Fields, action: Array, target: Array | float = 0.0) -> Array:
     """Return upright * centred * small force * slow, each between its floor and 1; (N,).
+
+    Of several poles the mean is taken of how upright they are, and the fastest one is how fast they are.
 
     Args:
         after: the state after the step.
@@ -74,21 +84,21 @@ def smooth_reward(after: Fields, action: Array, target: Array | float = 0.0) -> 
         target: the cart position wanted, (N,) or a number [m].
     """
     xp = after.xp
-    upright = (xp.cos(after.qpos[:, 1]) + 1.0) / 2.0
+    upright = xp.mean((xp.cos(pole_angles(after)) + 1.0) / 2.0, axis=1)
     centred = (1.0 + tolerance(xp, after.qpos[:, 0] - target, margin=2.0)) / 2.0
     force = xp.clip(action[:, 0], -1.0, 1.0)
     small_force = (4.0 + tolerance(xp, force, margin=1.0, value_at_margin=0.0, sigmoid="quadratic")) / 5.0
-    slow = (1.0 + tolerance(xp, after.qvel[:, 1], margin=5.0)) / 2.0
+    slow = (1.0 + xp.min(tolerance(xp, after.qvel[:, 1:], margin=5.0), axis=1)) / 2.0
     return upright * centred * small_force * slow
 
 
 def residuals(after: Fields, target: Array | float = 0.0) -> dict[str, Residual]:
     """Return the smooth distance to standing upright at a cart position, without the force."""
     xp = after.xp
-    pole = after.qpos[:, 1:2]
+    poles = pole_angles(after)
     return {
-        "upright": Residual(xp.concat((xp.cos(pole) - 1.0, xp.sin(pole)), axis=1), 2.0),
+        "upright": Residual(xp.concat((xp.cos(poles) - 1.0, xp.sin(poles)), axis=1), 2.0),
         "centred": Residual(after.qpos[:, 0:1] - target, 0.5),
-        "pole_speed": Residual(after.qvel[:, 1:2], 0.05),
+        "pole_speed": Residual(after.qvel[:, 1:], 0.05),
         "cart_speed": Residual(after.qvel[:, 0:1], 0.05),
     }

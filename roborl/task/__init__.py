@@ -11,19 +11,25 @@ from roborl.task.draw import Draw
 from roborl.task.fields import Fields
 from roborl.task.parameters import BodyMass, Parameter
 from roborl.task.rewards import tolerance
-from roborl.task.terms import (
-    Source,
-    Term,
+from roborl.task.sources import (
+    actuator_force,
+    bodies,
+    body_offset,
+    body_pos,
     clipped,
     computed,
+    constraint_force,
     cos_sin,
+    cumulative,
     joint_pos,
     joint_vel,
     last_action,
     parameter,
     remembered,
     sensor,
+    sin_cos,
 )
+from roborl.task.terms import Source, Term
 
 __all__ = [
     "Action",
@@ -35,14 +41,21 @@ __all__ = [
     "Source",
     "Task",
     "Term",
+    "actuator_force",
+    "bodies",
+    "body_offset",
+    "body_pos",
     "clipped",
     "computed",
+    "constraint_force",
     "cos_sin",
+    "cumulative",
     "joint_pos",
     "joint_vel",
     "last_action",
     "parameter",
     "remembered",
     "sensor",
+    "sin_cos",
     "tolerance",
 ]

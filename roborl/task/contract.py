@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,7 +11,6 @@ from roborl.errors import ConfigError, UnknownName
 from roborl.task.action import Action
 from roborl.task.fields import Array, Fields
 from roborl.task.parameters import Parameter
-from roborl.task.terms import Term
 
 if TYPE_CHECKING:
     import mujoco
@@ -55,8 +54,9 @@ class Task(ABC):
     episode_length_s: ClassVar[float]
     """Seconds after which an episode is truncated."""
 
-    observations: ClassVar[Mapping[str, Sequence[Term]]]
-    """Groups of terms: "policy" is what a policy sees; "critic", where there is one, what a critic may see."""
+    observations: Any
+    """Groups of terms, ``Mapping[str, Sequence[Term]]``: "policy" is what a policy sees; "critic", where there is one,
+    what a critic may see. A property where options decide."""
 
     action: ClassVar[Action] = Action()
     """What an action is."""
@@ -67,8 +67,9 @@ class Task(ABC):
     params: ClassVar[Mapping[str, Parameter]] = {}
     """The values that differ between simulations."""
 
-    reads: ClassVar[tuple[str, ...]] = ()
-    """Derived fields the task reads (``sensordata``, ``site_xpos``, ...), beside qpos, qvel, act, ctrl and time."""
+    reads: Any = ()
+    """Names of the derived fields that the task reads (``sensordata``, ``site_xpos``, ...), beside qpos, qvel, act,
+    ctrl and time. A property where options decide."""
 
     derived: ClassVar[str] = "as_stepped"
     """Whether derived fields are "current" or "as_stepped", one substep behind, as Gymnasium's tasks read them."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from roborl.errors import ConfigError, UnknownName
 from roborl.task.contract import Task
 from roborl.task.fields import Array, Fields
-from roborl.task.terms import LAST_ACTION, Reader, Term
+from roborl.task.sources import LAST_ACTION
+from roborl.task.terms import Reader, Term
 
 if TYPE_CHECKING:
     import mujoco
@@ -79,13 +81,12 @@ class Observer:
     def __init__(self, task: Task, model: mujoco.MjModel, action_width: int) -> None:
         self.groups: dict[str, list[BoundTerm]] = {}
         self.memory: dict[str, int] = {}
-        if "policy" not in task.observations:
-            raise ConfigError(
-                f"{type(task).__name__}.observations needs a group 'policy', got {list(task.observations)}"
-            )
+        observations: Mapping[str, Sequence[Term]] = task.observations
+        if "policy" not in observations:
+            raise ConfigError(f"{type(task).__name__}.observations needs a group 'policy', got {list(observations)}")
         self._recorded: list[BoundTerm] = []
         keys: dict[int, str] = {}  # one term in several groups is one sensor, with one memory
-        for group, terms in task.observations.items():
+        for group, terms in observations.items():
             start = 0
             self.groups[group] = []
             for term in terms:

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from roborl.errors import UnknownName, check_count, check_range
+from roborl.errors import check_count, check_range
 from roborl.task.fields import Array, Fields
 
 if TYPE_CHECKING:
@@ -41,6 +39,16 @@ class Source:
     def describe(self) -> dict[str, Any]:
         """Return the source as JSON."""
         return {"kind": self.kind, **self.arguments}
+
+    def __getitem__(self, entries: slice) -> Source:
+        """Return some of the entries, as in ``joint_pos()[2:]``."""
+
+        def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
+            read, labels = self.bind(model)
+            return (lambda f: read(f)[:, entries]), labels[entries]
+
+        arguments = {"of": self.describe(), "start": entries.start, "stop": entries.stop, "step": entries.step}
+        return Source("entries", arguments, bind, self.on_hardware)
 
 
 @dataclass(frozen=True)
@@ -81,136 +89,3 @@ class Term:
     def recorded(self) -> bool:
         """Whether its readings live in memory."""
         return self.noise > 0.0 or self.delay > 0 or self.history > 1
-
-
-def _as_index(addresses: list[int]) -> slice | np.ndarray:
-    """Return a slice where the addresses are consecutive (a view, no copy), else an index array."""
-    first, count = addresses[0], len(addresses)
-    if addresses == list(range(first, first + count)):
-        return slice(first, first + count)
-    return np.array(addresses)
-
-
-def _joint_addresses(
-    model: mujoco.MjModel, names: tuple[str, ...], field_name: str
-) -> tuple[list[int], tuple[str, ...]]:
-    """Return addresses into qpos or qvel and labels; no names: all joints."""
-    known = [model.joint(i).name for i in range(model.njnt)]
-    addresses: list[int] = []
-    labels: list[str] = []
-    starts, total = (model.jnt_qposadr, model.nq) if field_name == "qpos" else (model.jnt_dofadr, model.nv)
-    ends = [*starts[1:], total]
-    for name in names or known:
-        if name not in known:
-            raise UnknownName("joint", name, known)
-        joint = known.index(name)
-        width = int(ends[joint] - starts[joint])
-        addresses += range(int(starts[joint]), int(ends[joint]))
-        labels += [name] if width == 1 else [f"{name}[{i}]" for i in range(width)]
-    return addresses, tuple(labels)
-
-
-def joint_pos(*names: str) -> Source:
-    """Joint positions, (N, k): radians, metres, or a free joint's 7 numbers; no names: every joint's."""
-    return _joint_source("joint_pos", names, "qpos")
-
-
-def joint_vel(*names: str) -> Source:
-    """Joint velocities, (N, k); no names: every joint's."""
-    return _joint_source("joint_vel", names, "qvel")
-
-
-def _joint_source(kind: str, names: tuple[str, ...], field_name: str) -> Source:
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        addresses, labels = _joint_addresses(model, names, field_name)
-        index = _as_index(addresses)
-        if field_name == "qpos":
-            return (lambda f: f.qpos[:, index]), labels
-        return (lambda f: f.qvel[:, index]), labels
-
-    return Source(kind, {"joints": list(names) or "all"}, bind)
-
-
-def cos_sin(angles: Source) -> Source:
-    """Cosines, then sines, of angles, (N, 2k): an observation without a jump at half a turn."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        read, labels = angles.bind(model)
-
-        def reader(f: Fields) -> Array:
-            angle = read(f)
-            return f.xp.concat((f.xp.cos(angle), f.xp.sin(angle)), axis=1)
-
-        return reader, tuple(f"{op}({label})" for op in ("cos", "sin") for label in labels)
-
-    return Source("cos_sin", {"of": angles.describe()}, bind, angles.on_hardware)
-
-
-def clipped(source: Source, low: float, high: float) -> Source:
-    """Another source, clipped to [low, high]."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        read, labels = source.bind(model)
-        return (lambda f: f.xp.clip(read(f), low, high)), labels
-
-    return Source("clipped", {"of": source.describe(), "low": low, "high": high}, bind, source.on_hardware)
-
-
-def sensor(*names: str) -> Source:
-    """Readings of the model's named sensors, (N, k); the task lists ``sensordata`` in ``reads``."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        known = [model.sensor(i).name for i in range(model.nsensor)]
-        addresses: list[int] = []
-        labels: list[str] = []
-        for name in names:
-            if name not in known:
-                raise UnknownName("sensor", name, known)
-            start, width = int(model.sensor(name).adr[0]), int(model.sensor(name).dim[0])
-            addresses += range(start, start + width)
-            labels += [name] if width == 1 else [f"{name}[{i}]" for i in range(width)]
-        index = _as_index(addresses)
-        return (lambda f: f.sensordata[:, index]), tuple(labels)
-
-    return Source("sensor", {"sensors": list(names)}, bind)
-
-
-def remembered(name: str, width: int = 1) -> Source:
-    """An array of the task's memory, (N, width), as a command."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        labels = (name,) if width == 1 else tuple(f"{name}[{i}]" for i in range(width))
-        return (lambda f: f.memory[name]), labels
-
-    return Source("remembered", {"memory": name}, bind)
-
-
-LAST_ACTION = "action/last"
-"""The memory in which the last action is kept for tasks that observe it."""
-
-
-def last_action(width: int) -> Source:
-    """The last action as the policy gave it, (N, width); 0 after a reset."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        return (lambda f: f.memory[LAST_ACTION]), tuple(f"last_action[{i}]" for i in range(width))
-
-    return Source("last_action", {}, bind)
-
-
-def parameter(name: str) -> Source:
-    """A parameter of the simulation, (N, k): known in simulation alone, for a critic's group."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        return (lambda f: f.params[name]), (name,)
-
-    return Source("parameter", {"parameter": name}, bind, on_hardware=False)
-
-
-def computed(name: str, function: Reader, labels: tuple[str, ...]) -> Source:
-    """A free function of the fields, (N, len(labels)): allowed, and marked as not available on hardware."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        return function, labels
-
-    return Source("computed", {"function": name}, bind, on_hardware=False)

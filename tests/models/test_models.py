@@ -124,3 +124,32 @@ def test_a_model_that_makes_no_sense_is_refused(tmp_path):
     path.write_text('<mujoco model="senseless"><actuator><motor joint="nowhere"/></actuator></mujoco>')
     with pytest.raises(CorruptFile, match="nowhere"):
         models.compile_spec(models.load(str(path)))
+
+
+def test_the_acrobot_has_the_suites_numbers():
+    # dm_control/suite/acrobot.xml
+    model = models.compile_spec(models.load("acrobot"))
+    assert model.opt.timestep == 0.01 and model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
+    assert model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
+    assert [model.body(name).mass[0] for name in ("upper_arm", "lower_arm")] == [1.0, 1.0]
+    assert [model.geom(name).size[:2].tolist() for name in ("upper_arm", "lower_arm")] == [[0.05, 0.5], [0.049, 0.5]]
+    assert model.body("upper_arm").pos.tolist() == [0.0, 0.0, 2.0]
+    assert model.body("lower_arm").pos.tolist() == model.site("tip").pos.tolist() == [0.0, 0.0, 1.0]
+    assert model.dof_damping.tolist() == [0.05, 0.05]
+    assert model.nu == 1 and model.actuator_trnid[0, 0] == model.joint("elbow").id and model.actuator_gear[0, 0] == 2.0
+    assert model.actuator_ctrlrange.tolist() == [[-1.0, 1.0]] and model.actuator_ctrllimited[0]
+    assert model.site("target").pos.tolist() == [0.0, 0.0, 4.0] and model.site("target").size[0] == 0.2
+
+
+def test_the_double_cart_pole_is_the_cart_pole_with_its_pole_twice():
+    # dm_control/suite/cartpole.py, _make_model
+    one, two = (models.compile_spec(models.load(name)) for name in ("cartpole", "double_cartpole"))
+    for field in ("body_mass", "body_inertia", "body_ipos", "jnt_range", "jnt_solref", "dof_damping"):
+        shared = getattr(one, field)
+        assert np.array_equal(getattr(two, field)[: len(shared)], shared), field
+    assert two.opt.timestep == one.opt.timestep and two.opt.integrator == one.opt.integrator
+    assert np.array_equal(two.actuator_gear, one.actuator_gear)
+    inner, outer = two.body("pole"), two.body("pole_2")
+    assert np.array_equal(outer.mass, inner.mass) and np.array_equal(outer.inertia, inner.inertia)
+    assert outer.pos.tolist() == [0.0, 0.0, 1.0]
+    assert two.joint("hinge_2").damping[0] == two.joint("hinge").damping[0]

@@ -12,15 +12,22 @@ from roborl.sim import Sim
 from roborl.task import (
     BodyMass,
     Term,
+    actuator_force,
+    bodies,
+    body_offset,
+    body_pos,
     clipped,
     computed,
+    constraint_force,
     cos_sin,
+    cumulative,
     joint_pos,
     joint_vel,
     last_action,
     parameter,
     remembered,
     sensor,
+    sin_cos,
 )
 from roborl.tasks.cartpole import CartpoleBalance
 
@@ -103,6 +110,68 @@ def test_sensors_are_read_by_name(arm):
     assert labels(sim) == ["gyro[0]", "gyro[1]", "gyro[2]", "encoder"]
     # the elbow turns about z, through the tip
     assert sim.observe()["policy"] == pytest.approx(np.tile([0.0, 0.0, 2.0, 0.7], (2, 1)), abs=1e-12)
+
+
+def test_entries_of_a_source_are_taken_as_from_a_list():
+    sim = sim_of([Term("some", joint_pos("hinge", "slider")[1:]), Term("last", joint_vel()[-1:])])
+    sim.fields.qpos[...] = [[1.0, 2.0], [3.0, 4.0]]
+    sim.fields.qvel[...] = [[5.0, 6.0], [7.0, 8.0]]
+    assert sim.observe()["policy"].tolist() == [[1.0, 6.0], [3.0, 8.0]]
+    assert labels(sim) == ["slider", "hinge"]
+    source = sim.describe()["observations"]["policy"][0]["source"]
+    assert (source["kind"], source["start"], source["stop"]) == ("entries", 1, None)
+
+
+def test_sums_of_angles_are_those_of_a_chain():
+    sim = sim_of([Term("angles", cumulative(joint_pos("slider", "hinge")))])
+    sim.fields.qpos[...] = [[1.0, 2.0], [3.0, -4.0]]
+    assert sim.observe()["policy"].tolist() == [[1.0, 3.0], [3.0, -1.0]]
+    assert labels(sim) == ["slider", "slider+hinge"]
+
+
+def test_sines_come_before_cosines_where_gymnasium_has_them_so():
+    sim = sim_of([Term("angle", sin_cos(joint_pos("hinge")))])
+    sim.fields.qpos[...] = [[0.0, 0.5], [0.0, 2.0]]
+    assert sim.observe()["policy"] == pytest.approx(np.array([[np.sin(a), np.cos(a)] for a in (0.5, 2.0)]), abs=1e-15)
+
+
+def test_bodies_are_where_kinematics_has_them(arm):
+    def reset(self, draw, f):
+        return {"qpos": np.tile([1.0, 2, 3, 0, 0, 0, 1, 0.7], (2, 1))}  # half a turn about z
+
+    terms = [Term("link", body_pos("link")), Term("offset", body_offset("base", "world", axes="zx"))]
+    sim = sim_of(terms, robot=arm, reads=("xpos",), derived="current", reset=reset)
+    assert labels(sim) == ["link.x", "link.y", "link.z", "base-world.z", "base-world.x"]
+    assert sim.observe()["policy"] == pytest.approx(np.tile([1.0, 2, 3, 3, 1], (2, 1)), abs=1e-12)
+    assert not any(term["on_hardware"] for term in sim.describe()["observations"]["policy"])
+    with pytest.raises(UnknownName, match="unknown body 'lnk'; did you mean 'link'"):
+        sim_of([Term("link", body_pos("lnk"))], robot=arm, reads=("xpos",))
+
+
+def test_forces_on_joints_are_actuators_and_constraints_apart():
+    terms = [Term("actuators", actuator_force("slider")), Term("limits", constraint_force("slider"))]
+    sim = sim_of(terms, reads=("qfrc_actuator", "qfrc_constraint"))
+    sim.step(np.array([[0.5], [-1.0]]))
+    assert sim.observe()["policy"] == pytest.approx(
+        np.array([[5.0, 0.0], [-10.0, 0.0]])
+    )  # 10 N for 1; no limit is near
+
+
+def test_a_field_of_all_bodies_leaves_the_world_out_and_names_every_entry(arm):
+    def reset(self, draw, f):
+        return {"qvel": np.tile([0.0, 0, 0, 1, 2, 3, 4], (2, 1))}
+
+    terms = [Term("speeds", bodies("cvel"))]
+    sim = sim_of(terms, robot=arm, reads=("cvel",), derived="current", reset=reset)
+    assert labels(sim) == [f"{body}.cvel[{i}]" for body in ("base", "link") for i in range(6)]
+    seen = sim.observe()["policy"]
+    assert np.array_equal(seen, sim.fields.cvel[:, 1:].reshape(2, -1))
+    assert seen[0, :3] == pytest.approx([1.0, 2.0, 3.0])  # the base turns as its free joint says
+
+
+def test_a_derived_field_that_mujoco_lacks_is_named():
+    with pytest.raises(UnknownName, match="unknown derived field 'xposs'; did you mean 'xpos'"):
+        sim_of([Term("cart", joint_pos("slider"))], reads=("xposs",))
 
 
 def test_a_task_that_forgets_to_declare_what_it_reads_is_told_so(arm):
