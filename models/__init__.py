@@ -63,7 +63,7 @@ def load(robot: str) -> mujoco.MjSpec:
     try:
         return mujoco.MjSpec.from_file(str(path))
     except ValueError as error:
-        raise CorruptFile(f"{path} is not a valid MJCF: {error}") from error
+        raise CorruptFile(f"{path} is not a valid MJCF: {' '.join(str(error).split())}") from error
 
 
 def compile_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:

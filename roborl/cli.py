@@ -89,8 +89,11 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("tasks", _tasks, "List the tasks, or describe one.", "roborl tasks CartpoleSwingup")
+    sub = command("tasks", _tasks, "List the tasks, or describe one; or check a model.", "roborl tasks CartpoleSwingup")
     sub.add_argument("task", nargs="?", help="a task's name, or FILE.py:Class")
+    sub.add_argument(
+        "--check", type=Path, metavar="FILE", help="say what an MJCF lacks for a task; exit code 1 for errors"
+    )
 
     sub = command("train", _train, "Train a learner on a task.", "roborl train sac CartpoleSwingup --steps 50000")
     _add_train_arguments(sub, arguments)
@@ -165,6 +168,10 @@ def _tasks(options: argparse.Namespace) -> int:
     from roborl import tasks
     from roborl.run import tables
 
+    if options.check is not None:
+        if options.task is not None:
+            raise UsageError(f"tasks takes a task or --check FILE, got both: {options.task} and {options.check}")
+        return _check(options)
     if options.task is None:
         rows = tables.list_tasks()
         header = ["task", "steps", "rate", ""]
@@ -176,6 +183,17 @@ def _tasks(options: argparse.Namespace) -> int:
     description = tables.describe_task(tasks.load(options.task))
     _print(options, description, tables.render_task(description))
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from roborl.run import model_check, tables
+
+    findings = model_check.check_model(options.check)
+    result = model_check.to_json(findings)
+    verdict = f"{options.check}: " + ("a task can use it" if result["usable"] else "no task can use it")
+    lines = tables.table(["level", "element", ""], [list(finding) for finding in findings]) if findings else []
+    _print(options, result, "\n".join([verdict, *lines]))
+    return 0 if result["usable"] else 1
 
 
 def _train(options: argparse.Namespace) -> int:

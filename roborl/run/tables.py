@@ -67,7 +67,7 @@ def render_task(description: dict[str, Any]) -> str:
             [
                 f"{t['start']}:{t['stop']}",
                 t["name"],
-                ", ".join(t["entries"]),
+                _shortened(t["entries"]),
                 t["unit"],
                 str(t["noise"] or ""),
                 str(t["delay"] or ""),
@@ -89,6 +89,13 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
     grid = [[header[c] for c in kept], *([row[c] for c in kept] for row in rows)]
     widths = [max(len(row[i]) for row in grid) for i in range(len(kept))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in grid]
+
+
+def _shortened(entries: list[str]) -> str:
+    """Return a list in a cell's width: of many entries the first two and the last."""
+    if len(entries) <= 10:
+        return ", ".join(entries)
+    return f"{entries[0]}, {entries[1]}, ..., {entries[-1]} ({len(entries)})"
 
 
 def _first_line(task: Task) -> str:
