@@ -39,11 +39,13 @@ class Derived:
             if name not in DATA_FIELDS:
                 raise UnknownName("derived field", name, DATA_FIELDS)
         self._batch = batch
-        self._model, self._data = model, mujoco.MjData(model)
         self.outputs = {name: batch.bind(name) for name in reads if name not in ON_DEMAND}
-        self._asked = {
-            name: np.zeros((batch.nsim, *getattr(self._data, name).shape)) for name in reads if name in ON_DEMAND
-        }
+        self._asked: dict[str, np.ndarray] = {}
+        if on_demand(reads):
+            # both are written to, simulation after simulation: the caller's model is not
+            self._model, self._data = batch.get_model(0), mujoco.MjData(model)
+            shapes = {name: getattr(self._data, name).shape for name in reads if name in ON_DEMAND}
+            self._asked = {name: np.zeros((batch.nsim, *shape)) for name, shape in shapes.items()}
         self.outputs |= self._asked
 
     def after_step(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
+import pytest
 
 from roborl.derived import on_demand
 from roborl.sim import Sim
@@ -43,6 +44,13 @@ def test_contact_forces_follow_each_simulations_own_masses() -> None:
         for _ in range(40):
             one.step(np.zeros((1, 8)))
     assert np.abs(sim.fields.cfrc_ext).sum() > 1.5 * np.abs(light.fields.cfrc_ext).sum()
+    # the model stays the nominal one: the next draw starts from it, not from the last draw
+    assert sim.model.body("torso").mass[0] == light.model.body("torso").mass[0]
+    drawn = sim.fields.params["mass"].copy()
+    sim.reset()
+    assert np.array_equal(sim.fields.params["mass"], drawn)
+    assert sim.batch.get_model(0).body("torso").mass[0] == drawn[0, 0] == 3.0 * sim.model.body("torso").mass[0]
+    assert sim.batch.get_model(0).body("torso").inertia == pytest.approx(3.0 * light.model.body("torso").inertia)
 
 
 def test_only_fields_that_a_step_leaves_out_ask_for_more() -> None:

@@ -25,7 +25,7 @@ def _as_index(addresses: list[int]) -> slice | np.ndarray:
 def _joint_addresses(
     model: mujoco.MjModel, names: tuple[str, ...], field_name: str
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Return addresses into qpos or qvel and labels; no names: all joints."""
+    """Return addresses into qpos, or into a field with an entry for each velocity, and labels; no names: all joints."""
     known = [model.joint(i).name for i in range(model.njnt)]
     addresses: list[int] = []
     labels: list[str] = []
@@ -51,45 +51,36 @@ def joint_vel(*names: str) -> Source:
     return _joint_source("joint_vel", names, "qvel")
 
 
-def _joint_source(kind: str, names: tuple[str, ...], field_name: str) -> Source:
+def _joint_source(kind: str, names: tuple[str, ...], field_name: str, on_hardware: bool = True) -> Source:
     def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
         addresses, labels = _joint_addresses(model, names, field_name)
         index = _as_index(addresses)
-        if field_name == "qpos":
-            return (lambda f: f.qpos[:, index]), labels
-        return (lambda f: f.qvel[:, index]), labels
+        return (lambda f: getattr(f, field_name)[:, index]), labels
 
-    return Source(kind, {"joints": list(names) or "all"}, bind)
+    return Source(kind, {"joints": list(names) or "all"}, bind, on_hardware)
 
 
 def cos_sin(angles: Source) -> Source:
     """Cosines, then sines, of angles, (N, 2k): an observation without a jump at half a turn."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        read, labels = angles.bind(model)
-
-        def reader(f: Fields) -> Array:
-            angle = read(f)
-            return f.xp.concat((f.xp.cos(angle), f.xp.sin(angle)), axis=1)
-
-        return reader, tuple(f"{op}({label})" for op in ("cos", "sin") for label in labels)
-
-    return Source("cos_sin", {"of": angles.describe()}, bind, angles.on_hardware)
+    return _circular("cos_sin", angles, ("cos", "sin"))
 
 
 def sin_cos(angles: Source) -> Source:
     """Sines, then cosines, of angles, (N, 2k)."""
+    return _circular("sin_cos", angles, ("sin", "cos"))
 
+
+def _circular(kind: str, angles: Source, operations: tuple[str, str]) -> Source:
     def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
         read, labels = angles.bind(model)
 
         def reader(f: Fields) -> Array:
             angle = read(f)
-            return f.xp.concat((f.xp.sin(angle), f.xp.cos(angle)), axis=1)
+            return f.xp.concat([getattr(f.xp, operation)(angle) for operation in operations], axis=1)
 
-        return reader, tuple(f"{op}({label})" for op in ("sin", "cos") for label in labels)
+        return reader, tuple(f"{operation}({label})" for operation in operations for label in labels)
 
-    return Source("sin_cos", {"of": angles.describe()}, bind, angles.on_hardware)
+    return Source(kind, {"of": angles.describe()}, bind, angles.on_hardware)
 
 
 def cumulative(angles: Source) -> Source:
@@ -178,24 +169,12 @@ def bodies(field_name: str) -> Source:
 
 def actuator_force(*joints: str) -> Source:
     """What all actuators together do to joints, (N, k) [N or N m]; the task lists ``qfrc_actuator`` in ``reads``."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        addresses, labels = _joint_addresses(model, joints, "qvel")
-        index = _as_index(addresses)
-        return (lambda f: f.qfrc_actuator[:, index]), labels
-
-    return Source("actuator_force", {"joints": list(joints) or "all"}, bind)
+    return _joint_source("actuator_force", joints, "qfrc_actuator")
 
 
 def constraint_force(*joints: str) -> Source:
     """What limits, contacts and friction do to joints, (N, k) [N or N m]; ``qfrc_constraint`` is in ``reads``."""
-
-    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        addresses, labels = _joint_addresses(model, joints, "qvel")
-        index = _as_index(addresses)
-        return (lambda f: f.qfrc_constraint[:, index]), labels
-
-    return Source("constraint_force", {"joints": list(joints) or "all"}, bind, on_hardware=False)
+    return _joint_source("constraint_force", joints, "qfrc_constraint", on_hardware=False)
 
 
 def _body(model: mujoco.MjModel, name: str) -> int:
