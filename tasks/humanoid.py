@@ -19,20 +19,6 @@ MAX_CONTACT_COST = 10.0
 """Where the cost of contacts is cut off."""
 
 
-def observed(contact_forces: bool) -> dict[str, list[Term]]:
-    """Return what both tasks show: 270 numbers, and the contact forces' 78."""
-    terms = [
-        Term("positions", joint_pos()[2:], unit="m, rad"),
-        Term("speeds", joint_vel(), unit="m/s, rad/s"),
-        Term("inertias", bodies("cinert"), unit="kg m^2, kg m, kg", frame="world, at the centre of mass"),
-        Term("body_speeds", bodies("cvel"), unit="rad/s, m/s", frame="world, at the centre of mass"),
-        Term("torques", actuator_force(*JOINTS), unit="N m"),
-    ]
-    if contact_forces:
-        terms.append(Term("contact_forces", bodies("cfrc_ext"), unit="N m, N", frame="world, at the centre of mass"))
-    return {"policy": terms}
-
-
 def contact_cost(after: Fields, weight: float) -> Array:
     """Return ``weight`` times the sum of the squared contact forces, at most MAX_CONTACT_COST, (N,)."""
     xp = after.xp
@@ -75,8 +61,19 @@ class Humanoid(Task):
 
     @property
     def observations(self) -> dict[str, list[Term]]:
-        """Positions, speeds, inertias and speeds of the bodies, torques; and the contact forces."""
-        return observed(self.contact_forces)
+        """Positions, speeds, inertias and speeds of the bodies, torques: 270 numbers; and 78 of contact forces."""
+        terms = [
+            Term("positions", joint_pos()[2:], unit="m, rad"),
+            Term("speeds", joint_vel(), unit="m/s, rad/s"),
+            Term("inertias", bodies("cinert"), unit="kg m^2, kg m, kg", frame="world, at the centre of mass"),
+            Term("body_speeds", bodies("cvel"), unit="rad/s, m/s", frame="world, at the centre of mass"),
+            Term("torques", actuator_force(*JOINTS), unit="N m"),
+        ]
+        if self.contact_forces:
+            terms.append(
+                Term("contact_forces", bodies("cfrc_ext"), unit="N m, N", frame="world, at the centre of mass")
+            )
+        return {"policy": terms}
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -84,7 +81,7 @@ class Humanoid(Task):
         return ("cinert", "cvel", "qfrc_actuator", "subtree_com", *(("cfrc_ext",) if self.contact_forces else ()))
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
-        """Standing, with a small spread."""
+        """At the model's pose, with a small spread."""
         noise = self.reset_noise_scale
         return {
             "qpos": f.qpos + draw.uniform("qpos", -noise, noise, size=f.qpos.shape[1]),
@@ -152,22 +149,12 @@ class HumanoidStandup(Task):
     camera = {"trackbodyid": 1, "distance": 4.0, "lookat": (0.0, 0.0, 0.8925), "elevation": -20.0}
 
     @property
-    def observations(self) -> dict[str, list[Term]]:
-        """Positions, speeds, inertias and speeds of the bodies, torques; and the contact forces."""
-        return observed(self.contact_forces)
-
-    @property
     def reads(self) -> tuple[str, ...]:
         """What is observed."""
         return ("cinert", "cvel", "qfrc_actuator", *(("cfrc_ext",) if self.contact_forces else ()))
 
-    def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
-        """Lying, with a small spread."""
-        noise = self.reset_noise_scale
-        return {
-            "qpos": f.qpos + draw.uniform("qpos", -noise, noise, size=f.qpos.shape[1]),
-            "qvel": draw.uniform("qvel", -noise, noise, size=f.qvel.shape[1]),
-        }
+    observations = Humanoid.observations
+    reset = Humanoid.reset  # lying: the model's pose
 
     def reward_terms(self, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
         """The height over the model's time step, as Gymnasium has it, 1 for each step, and the costs."""
