@@ -11,6 +11,8 @@ from mujoco.batch import Batch
 
 from roborl import models
 from roborl.derived import Derived, on_demand
+from roborl.disturbances import ActionDelay, InitialSpread, Pushes
+from roborl.drawn import DrawnParameters
 from roborl.errors import ConfigError, NonFinite, check_count, check_in
 from roborl.task.contract import Task
 from roborl.task.draw import Draw
@@ -21,8 +23,8 @@ from roborl.task.sources import LAST_ACTION
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat")
 """The state fields a task may read; all of the state is saved."""
 
-ACTION_QUEUE = "action/queue"
-ACTION_DELAY = "action/delay"
+LEVEL = "level"
+"""The memory of each simulation's level of difficulty, where the task has levels: it outlasts episodes."""
 
 # NaN, infinite or huge: MuJoCo resets the simulation, or for a control takes 0, and only counts a warning
 _UNSTABLE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADCTRL) + 1)
@@ -69,8 +71,10 @@ def compile_task(task: Task) -> mujoco.MjModel:
     Raises:
         ConfigError: if the control period is no whole multiple of the model's time step, or there are no actuators.
     """
-    spec = models.load(task.robot)
+    spec = models.load(task.robot if task.xml_file is None else task.xml_file)
     task.edit(spec)
+    for parameter in task.parameters().values():
+        parameter.prepare(spec)
     model = models.compile_spec(spec)
     substeps = task.control_dt / model.opt.timestep
     if abs(substeps - round(substeps)) > 1e-6 or round(substeps) < 1:
@@ -129,10 +133,14 @@ class Sim:
         self._bind_action()
         self.observer = Observer(task, self.model, len(self.action_names))
         self._records = self.observer.records and record_observations
-        self._bind_params()
-        widths = dict(task.memory) | self.observer.memory
-        if task.action.longest_delay > 0:
-            widths |= {ACTION_QUEUE: len(self.action_names) * task.action.longest_delay, ACTION_DELAY: 1}
+        self._parameters = DrawnParameters(task.parameters(), self.batch, self.model)
+        delay = task.randomization.action_delay or task.action.delay
+        self._delay = ActionDelay(delay, len(self.action_names))
+        self._pushes = Pushes(task.randomization, self.batch, self.model, task.control_dt)
+        self._start = InitialSpread(task.randomization, self.model)
+        widths = dict(task.memory) | self.observer.memory | self._delay.memory | self._pushes.memory
+        if task.levels > 0:
+            widths[LEVEL] = 1
         # MuJoCo cannot recompute fields as stepped from a state: they are saved with the memory, after its own names
         self._derived = Derived(self.batch, self.model, task.reads)
         outputs = self._derived.outputs
@@ -143,7 +151,7 @@ class Sim:
 
         self._before_physics = np.empty_like(self.batch.state)
         self._before_memory = np.empty_like(self._memory)
-        params = _named_views(self._params, self._param_widths)
+        params = _named_views(self._parameters.rows, self._parameters.widths)
         live = {name: self.batch.bind(name) for name in STATE_FIELDS}
         before = {name: _same_view(array, self.batch.state, self._before_physics) for name, array in live.items()}
         now, then = _named_views(self._memory, columns), _named_views(self._before_memory, columns)
@@ -181,15 +189,6 @@ class Sim:
             )
         self.action_low, self.action_high = low, high
 
-    def _bind_params(self) -> None:
-        task = self.task
-        self._nominal = {name: p.nominal(self.model) for name, p in task.params.items()}
-        self._param_widths = {name: len(value) for name, value in self._nominal.items()}
-        names = sorted({name for p in task.params.values() for name in p.fields})
-        self._model_fields = {name: self.batch.expand(name) for name in names}
-        rows = np.concatenate([*self._nominal.values()]) if self._nominal else np.zeros(0)
-        self._params = np.tile(rows, (self.num_sims, 1))
-
     def _draw(self, ids: np.ndarray | None = None) -> Draw:
         counters = self._counters if ids is None else self._counters[ids]
         return Draw(counters[:, 0], counters[:, 1], counters[:, 2])
@@ -207,20 +206,21 @@ class Sim:
         self._counters[ids, 1] += np.uint64(1)
         self._counters[ids, 2] = 0
         draw = self._draw(ids)
-        if self._nominal:
-            values = [p.sample(name, draw, self._nominal[name]) for name, p in self.task.params.items()]
-            self._params[ids] = np.concatenate(values, axis=1)
-            self._apply_params(ids)
+        self._parameters.reset(ids, draw)
+        level = self._next_level(ids, draw) if self.task.levels > 0 else None
         self.batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._memory[ids] = 0.0
+        if level is not None:
+            self.fields.memory[LEVEL][ids] = level
         start = self.task.reset(draw, self.fields[ids])
         for name, value in start.items():
             target = self.fields.memory.get(name)
             if target is None:
                 target = getattr(self.fields, name)
             target[ids] = value
-        if self.task.action.longest_delay > 0:
-            self.fields.memory[ACTION_DELAY][ids] = draw.integers(ACTION_DELAY, *self.task.action.delay)
+        self._start.reset(self.fields.qpos, self.fields.qvel, ids, draw)
+        self._delay.reset(self.fields.memory, ids, draw)
+        self._pushes.reset(self.fields.memory, ids, draw)
         # the forward pass of Gymnasium's set_state: it also sets the solver's warm start
         self.batch.forward(ids)
         self._derived.after_reset(ids)
@@ -232,10 +232,17 @@ class Sim:
         self._warnings[ids] = 0
         self.diverged[ids] = False
 
-    def _apply_params(self, ids: np.ndarray) -> None:
-        for name, p in self.task.params.items():
-            p.apply(self.model, self._model_fields, ids, self.fields.params[name][ids])
-        self.batch.set_const(ids)
+    def _next_level(self, ids: np.ndarray, draw: Draw) -> np.ndarray:
+        """Return the levels (n, 1) of the episodes that begin."""
+        task = self.task
+        level = self.fields.memory[LEVEL][ids] + task.promotion(self.fields[ids])[:, None]
+        above = level >= task.levels
+        if above.any():
+            level = np.where(above, draw.integers("level/any", 0, task.levels - 1), level)
+        first = self._counters[ids, 1:2] == 0
+        if first.any():
+            level = np.where(first, draw.integers("level/first", 0, task.first_levels - 1), level)
+        return np.maximum(level, 0.0)
 
     def step(self, action: np.ndarray) -> StepResult:
         """Advance every simulation by one control period.
@@ -250,8 +257,9 @@ class Sim:
         np.copyto(self._before_physics, self.batch.state)
         if self._memory.size:
             np.copyto(self._before_memory, self._memory)
-        applied = self._delayed(action) if task.action.longest_delay > 0 else action
-        self._ctrl[...] = task.control(f, applied)
+        self._ctrl[...] = task.control(f, self._delay.step(f.memory, action))
+        if self._pushes.memory:
+            self._pushes.step(f.memory, self._draw())
         self.batch.step(nstep=self.substeps, stage=self._stage)
         self._derived.after_step()
         for view, output in self._copies:
@@ -294,15 +302,6 @@ class Sim:
             for name, value in self.observer.record(self.fields, draw, first=False).items():
                 memory[name][...] = value
 
-    def _delayed(self, action: np.ndarray) -> np.ndarray:
-        """Push the action into the queue, newest first, and return the one that takes effect now."""
-        queue = self.fields.memory[ACTION_QUEUE]
-        delay = self.fields.memory[ACTION_DELAY][:, 0].astype(np.intp)
-        pushed = np.concatenate((action, queue), axis=1)
-        queue[...] = pushed[:, : queue.shape[1]]
-        stacked = pushed.reshape(self.num_sims, -1, action.shape[1])  # (N, longest delay + 1, na)
-        return stacked[np.arange(self.num_sims), delay]
-
     def observe(self) -> dict[str, np.ndarray]:
         """Return each observation group, (N, width), as new arrays."""
         return self.observer.observe(self.fields)
@@ -330,16 +329,16 @@ class Sim:
 
     def state(self) -> SimState:
         """Return copies of everything the simulations' futures depend on."""
-        return SimState(self.batch.state.copy(), self._memory.copy(), self._params.copy(), self._counters.copy())
+        return SimState(
+            self.batch.state.copy(), self._memory.copy(), self._parameters.rows.copy(), self._counters.copy()
+        )
 
     def restore(self, state: SimState) -> None:
         """Continue from saved states: one row for each simulation, or one row for all of them."""
         self.batch.state[...] = state.physics
         self._memory[...] = state.memory
         self._counters[...] = state.counters
-        if self._nominal and not np.array_equal(self._params, np.broadcast_to(state.params, self._params.shape)):
-            self._params[...] = state.params
-            self._apply_params(np.arange(self.num_sims))
+        self._parameters.restore(state.params)
         self._warnings[...] = 0
         self.diverged[...] = False
 

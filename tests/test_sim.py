@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 import pytest
+from realism import PLAIN_AND_REAL, PLAIN_AND_REAL_IDS, task_of
 
 from roborl import tasks
 from roborl.errors import ConfigError, NonFinite, UnknownName
@@ -79,13 +80,16 @@ def assert_equal(one: list[dict[str, np.ndarray]], other: list[dict[str, np.ndar
             assert np.array_equal(a[name], b[name][rows]), name
 
 
+plain_and_real = pytest.mark.parametrize(("task_id", "real"), PLAIN_AND_REAL, ids=PLAIN_AND_REAL_IDS)
+
+
 def row(state: SimState, i: int) -> SimState:
     return SimState(*(array[i : i + 1] for array in state))
 
 
-@pytest.mark.parametrize("task_id", tasks.TASKS)
-def test_restored_simulations_continue_to_the_bit_in_another_sim(task_id):
-    task = tasks.load(task_id)
+@plain_and_real
+def test_restored_simulations_continue_to_the_bit_in_another_sim(task_id, real):
+    task = task_of(task_id, real)
     one, other = Sim(task, 4, num_threads=1), Sim(task, 4, num_threads=2, seeds=np.arange(50, 54))
     one.reset()
     other.reset()
@@ -102,9 +106,9 @@ def test_restored_simulations_continue_to_the_bit_in_another_sim(task_id):
     assert_equal(run(one, sequence[:5]), run(other, sequence[:5]))
 
 
-@pytest.mark.parametrize("task_id", tasks.TASKS)
-def test_one_saved_row_restores_into_all_of_many_simulations(task_id):
-    task = tasks.load(task_id)
+@plain_and_real
+def test_one_saved_row_restores_into_all_of_many_simulations(task_id, real):
+    task = task_of(task_id, real)
     source, many = Sim(task, 3, num_threads=1), Sim(task, 5, num_threads=1)
     source.reset()
     many.reset()

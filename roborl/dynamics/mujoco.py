@@ -39,8 +39,7 @@ class MujocoDynamics(Dynamics):
         self._records_suffice = (
             type(task).control is Task.control
             and type(task).advance is Task.advance
-            and task.action.longest_delay == 0
-            and not (task.reads or task.memory or self._sim.observer.memory)
+            and not (task.reads or self._sim.fields.memory)
         )
 
     def _make_sim(self, num_sims: int) -> Sim:

@@ -9,7 +9,8 @@ from roborl.task.action import Action
 from roborl.task.contract import Residual, Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
-from roborl.task.parameters import BodyMass, Parameter
+from roborl.task.parameters import BodyMass, GravityTilt, Parameter, Scale, Shift
+from roborl.task.randomization import Randomization
 from roborl.task.rewards import tolerance
 from roborl.task.sources import (
     actuator_force,
@@ -36,8 +37,12 @@ __all__ = [
     "BodyMass",
     "Draw",
     "Fields",
+    "GravityTilt",
     "Parameter",
+    "Randomization",
     "Residual",
+    "Scale",
+    "Shift",
     "Source",
     "Task",
     "Term",

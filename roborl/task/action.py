@@ -42,8 +42,3 @@ class Action:
         check_count("Action.delay's longer end", longest, shortest)
         if (self.low is None) != (self.high is None):
             raise ConfigError("Action.low and Action.high must be given together, got only one of them")
-
-    @property
-    def longest_delay(self) -> int:
-        """The longest delay, in control steps."""
-        return self.delay[1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from roborl.errors import ConfigError, UnknownName
 from roborl.task.action import Action
 from roborl.task.fields import Array, Fields
 from roborl.task.parameters import Parameter
+from roborl.task.randomization import Randomization
 
 if TYPE_CHECKING:
     import mujoco
@@ -35,14 +36,25 @@ class Residual:
         return 0.5 * self.weight * xp.sum(self.value * self.value, axis=1)
 
 
-class Task(ABC):
+@dataclass(frozen=True)
+class TaskOptions:
+    """The options that every task has."""
+
+    randomization: Randomization = field(default=Randomization(), kw_only=True)
+    """What makes the simulations like real robots; its fields are options of the task too."""
+
+    xml_file: str | None = field(default=None, kw_only=True)
+    """The path of an MJCF to use instead of the task's robot: a variant of it, with the names that the task reads."""
+
+
+class Task(TaskOptions, ABC):
     """What is wanted of a robot.
 
     The functions take `Fields` over N simulations and give arrays whose first axis is N. They compute with ``f.xp``,
     so that the same definition runs on numpy arrays in environments and on torch tensors in learned models. They
     never close over a value that differs between simulations: that is in ``f.params``.
 
-    A task whose options can be set is a frozen dataclass whose fields are the options.
+    A task with options of its own is a frozen dataclass whose fields are the options.
     """
 
     robot: ClassVar[str]
@@ -66,6 +78,13 @@ class Task(ABC):
 
     params: ClassVar[Mapping[str, Parameter]] = {}
     """The values that differ between simulations."""
+
+    levels: ClassVar[int] = 0
+    """How many levels of difficulty there are; with at least one, ``f.memory["level"] (N, 1)`` is each simulation's,
+    which outlasts its episodes: see `promotion`."""
+
+    first_levels: ClassVar[int] = 1
+    """A simulation's first level is drawn from the lowest so many."""
 
     reads: Any = ()
     """Names of the derived fields that the task reads (``sensordata``, ``site_xpos``, ...), beside qpos, qvel, act,
@@ -120,6 +139,14 @@ class Task(ABC):
         """Return (N,) bool, true where an episode ends for good, beyond which there is no value; None: never."""
         return None
 
+    def promotion(self, last: Fields) -> Array:
+        """Return by how many levels to go up, (N,), from the state in which an episode ended; by default 0.
+
+        Levels stay within ``0, ..., levels - 1``; who goes beyond the highest is given any of them anew, so that none
+        is forgotten.
+        """
+        return last.xp.zeros_like(last.time)
+
     def success(self, after: Fields) -> Array | None:
         """Return (N,) bool, true where the goal is reached; None: the task has no such notion."""
         return None
@@ -137,24 +164,42 @@ class Task(ABC):
         """Control steps in an episode."""
         return round(self.episode_length_s / self.control_dt)
 
+    def parameters(self) -> dict[str, Parameter]:
+        """Return all parameters that are drawn: the task's own and those of its randomisation.
+
+        Raises:
+            ConfigError: if one name stands for two.
+        """
+        drawn = self.randomization.parameters()
+        twice = drawn.keys() & self.params.keys()
+        if twice:
+            raise ConfigError(f"{type(self).__name__}.params has a name of the randomisation's: {sorted(twice)}")
+        return {**self.params, **drawn}
+
     def options(self) -> dict[str, Any]:
-        """Return the task's options and their values."""
-        if not is_dataclass(self):
-            return {}
-        return {option.name: getattr(self, option.name) for option in fields(self)}
+        """Return the task's own options and their values, then those that every task has."""
+        common = [option.name for option in fields(TaskOptions)]
+        own = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in common}
+        return own | {"xml_file": self.xml_file} | vars(self.randomization)
 
     def with_options(self, **options: Any) -> Self:
         """Return the task with other options.
 
         Raises:
             UnknownName: if there is no such option.
+            ConfigError: if one is outside what is allowed.
         """
         if not options:
             return self
         for name in options:
             if name not in self.options():
                 raise UnknownName(f"option of {type(self).__name__}", name, self.options())
-        return replace(self, **options)  # pyright: ignore[reportArgumentType, reportReturnType]
+        common = vars(self.randomization)
+        drawn = {name: value for name, value in options.items() if name in common}
+        own = {name: value for name, value in options.items() if name not in common}
+        if drawn:
+            own["randomization"] = replace(self.randomization, **drawn)
+        return replace(self, **own)
 
 
 class UnsupportedCost(ConfigError):

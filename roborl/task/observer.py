@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from roborl.errors import ConfigError, UnknownName
 from roborl.task.contract import Task
 from roborl.task.fields import Array, Fields
+from roborl.task.randomization import Randomization
 from roborl.task.sources import LAST_ACTION
 from roborl.task.terms import Reader, Term
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import mujoco
 
     from roborl.task.draw import Draw
+
+OBS_DELAY = "obs/delay"
+"""The memory of the control steps by which a policy's observation is late."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class BoundTerm:
         labels: names of the reading's entries.
         start: where it begins in its group's observation.
         key: the memory that holds its readings, where it is recorded.
+        late: the most control steps by which, beside the term's own delay, it may be late.
     """
 
     term: Term
@@ -35,6 +40,7 @@ class BoundTerm:
     labels: tuple[str, ...]
     start: int
     key: str
+    late: int
 
     @property
     def width(self) -> int:
@@ -47,9 +53,29 @@ class BoundTerm:
         return self.width * self.term.history
 
     @property
+    def recorded(self) -> bool:
+        """Whether its readings live in memory."""
+        return self.term.recorded or self.late > 0
+
+    @property
     def memory_size(self) -> int:
         """Entries that its memory holds: the history, and what is still on its way."""
-        return self.width * (self.term.history + self.term.delay)
+        return self.width * (self.term.history + self.term.delay + self.late)
+
+    @property
+    def bias_key(self) -> str:
+        """The memory that holds its bias."""
+        return f"{self.key}/bias"
+
+    def seen(self, f: Fields) -> Array:
+        """Return its part of the observation, (N, size)."""
+        if not self.recorded:
+            return self.read(f)
+        readings = f.memory[self.key]
+        if not self.late:
+            return readings[:, : self.size]
+        first = (self.late - f.xp.astype(f.memory[OBS_DELAY], f.xp.int64)) * self.width  # readings are the oldest first
+        return f.xp.take_along_axis(readings, first + f.xp.arange(self.size), axis=1)
 
     def describe(self) -> dict[str, Any]:
         """Return the term's line of the observation table, as JSON."""
@@ -62,6 +88,7 @@ class BoundTerm:
             "unit": term.unit,
             "frame": term.frame,
             "noise": term.noise,
+            "bias": term.bias,
             "delay": term.delay,
             "history": term.history,
             "source": term.source.describe(),
@@ -84,25 +111,34 @@ class Observer:
         observations: Mapping[str, Sequence[Term]] = task.observations
         if "policy" not in observations:
             raise ConfigError(f"{type(task).__name__}.observations needs a group 'policy', got {list(observations)}")
+        self._delay = task.randomization.observation_delay
         self._recorded: list[BoundTerm] = []
+        sensors = _sensors(task.randomization, observations["policy"])
         keys: dict[int, str] = {}  # one term in several groups is one sensor, with one memory
         for group, terms in observations.items():
             start = 0
             self.groups[group] = []
-            for term in terms:
-                if any(term.name == earlier.term.name for earlier in self.groups[group]):
-                    raise ConfigError(f"{type(task).__name__}.observations[{group!r}] has two terms {term.name!r}")
-                _check_names(task, term)
+            for declared in terms:
+                if any(declared.name == earlier.term.name for earlier in self.groups[group]):
+                    raise ConfigError(f"{type(task).__name__}.observations[{group!r}] has two terms {declared.name!r}")
+                _check_names(task, declared)
+                term = sensors.get(id(declared), declared)
                 read, labels = term.source.bind(model)
-                key = keys.setdefault(id(term), f"obs/{group}/{term.name}")
-                bound = BoundTerm(term, read, labels, start, key)
+                key = keys.setdefault(id(declared), f"obs/{group}/{term.name}")
+                late = self._delay[1] if id(declared) in sensors else 0
+                bound = BoundTerm(term, read, labels, start, key, late)
                 self.groups[group].append(bound)
                 start += bound.size
-                if term.recorded and key not in self.memory:
+                if bound.recorded and key not in self.memory:
                     self.memory[key] = bound.memory_size
                     self._recorded.append(bound)
+                    if term.bias > 0.0:
+                        self.memory[bound.bias_key] = bound.width
                 if term.source.kind == "last_action":
                     self.memory[LAST_ACTION] = action_width
+        if self._delay[1] > 0:
+            self.memory[OBS_DELAY] = 1
+        self._noise_width = sum(b.width for b in self._recorded if b.term.noise > 0.0)
         self.widths = {group: sum(b.size for b in bound) for group, bound in self.groups.items()}
 
     def check(self, f: Fields) -> None:
@@ -127,10 +163,19 @@ class Observer:
     def record(self, f: Fields, draw: Draw, first: bool) -> dict[str, Array]:
         """Return the memory of the recorded terms after one more reading; at a reset every reading is the first."""
         updates: dict[str, Array] = {}
+        if first and self._delay[1] > 0:
+            updates[OBS_DELAY] = draw.integers(OBS_DELAY, *self._delay)
+        # one draw for all terms: each costs as much as a term's arithmetic
+        noise, start = draw.normal("obs/noise", size=self._noise_width) if self._noise_width else None, 0
         for b in self._recorded:
             reading = b.read(f)
-            if b.term.noise > 0.0:
-                reading = reading + draw.normal(b.key, b.term.noise, size=b.width)
+            if b.term.bias > 0.0:
+                if first:
+                    updates[b.bias_key] = draw.uniform(b.bias_key, -b.term.bias, b.term.bias, size=b.width)
+                reading = reading + (updates[b.bias_key] if first else f.memory[b.bias_key])
+            if noise is not None and b.term.noise > 0.0:
+                reading = reading + b.term.noise * noise[:, start : start + b.width]
+                start += b.width
             if first:
                 updates[b.key] = f.xp.tile(reading, (1, b.memory_size // b.width))
             else:
@@ -139,19 +184,27 @@ class Observer:
 
     def observe(self, f: Fields) -> dict[str, Array]:
         """Return each group's observation, (N, width): arrays of their own, not views."""
-        return {
-            group: f.xp.concat([f.memory[b.key][:, : b.size] if b.term.recorded else b.read(f) for b in bound], axis=1)
-            for group, bound in self.groups.items()
-        }
+        return {group: f.xp.concat([b.seen(f) for b in bound], axis=1) for group, bound in self.groups.items()}
+
+
+def _sensors(randomization: Randomization, terms: Sequence[Term]) -> dict[int, Term]:
+    """Return what a policy's measured terms become by the randomisation, by the declared term's id."""
+    measured = [term for term in terms if term.source.measured]
+    changes: dict[str, dict[str, float]] = {term.name: {} for term in measured}
+    for field, given in {"noise": randomization.sensor_noise, "bias": randomization.sensor_bias}.items():
+        by_name = given if isinstance(given, Mapping) else dict.fromkeys(changes, given)
+        for name, value in by_name.items():
+            if name not in changes:
+                raise UnknownName("measured observation term", name, changes)
+            changes[name][field] = value
+    return {id(term): replace(term, **changes[term.name]) for term in measured}
 
 
 def _check_names(task: Task, term: Term) -> None:
     """Raise if a term reads memory or a parameter that the task has not."""
-    source = term.source.describe()
-    while "of" in source:
-        source = source["of"]
+    source = term.source.origin()
     owner = type(task).__name__
     if source["kind"] == "remembered" and source["memory"] not in task.memory:
         raise UnknownName(f"memory of {owner}", source["memory"], task.memory)
-    if source["kind"] == "parameter" and source["parameter"] not in task.params:
-        raise UnknownName(f"parameter of {owner}", source["parameter"], task.params)
+    if source["kind"] == "parameter" and source["parameter"] not in task.parameters():
+        raise UnknownName(f"parameter of {owner}", source["parameter"], task.parameters())

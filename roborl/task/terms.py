@@ -40,6 +40,18 @@ class Source:
         """Return the source as JSON."""
         return {"kind": self.kind, **self.arguments}
 
+    def origin(self) -> dict[str, Any]:
+        """Return, as `describe` does, the innermost source of those made of another."""
+        source = self.describe()
+        while "of" in source:
+            source = source["of"]
+        return source
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is read off the physics, by a sensor that may be wrong; what the controller knows is not."""
+        return self.origin()["kind"] not in ("remembered", "last_action", "parameter")
+
     def __getitem__(self, entries: slice) -> Source:
         """Return some of the entries, as in ``joint_pos()[2:]``."""
 
@@ -55,7 +67,7 @@ class Source:
 class Term:
     """One named part of an observation.
 
-    With noise, delay or history a term is *recorded*: its readings live in the simulation's memory, so that the
+    With noise, bias, delay or history a term is *recorded*: its readings live in the simulation's memory, so that the
     observation remains a function of the saved state.
     """
 
@@ -74,6 +86,9 @@ class Term:
     noise: float = 0.0
     """Standard deviation of the white noise of each reading, in ``unit``."""
 
+    bias: float = 0.0
+    """Greatest bias of the readings of an episode, uniform to either side, in ``unit``."""
+
     delay: int = 0
     """Control steps by which a reading is late."""
 
@@ -82,10 +97,11 @@ class Term:
 
     def __post_init__(self) -> None:
         check_range(f"noise of term {self.name!r}", self.noise, 0.0)
+        check_range(f"bias of term {self.name!r}", self.bias, 0.0)
         check_count(f"delay of term {self.name!r}", self.delay, 0)
         check_count(f"history of term {self.name!r}", self.history, 1)
 
     @property
     def recorded(self) -> bool:
         """Whether its readings live in memory."""
-        return self.noise > 0.0 or self.delay > 0 or self.history > 1
+        return self.noise > 0.0 or self.bias > 0.0 or self.delay > 0 or self.history > 1

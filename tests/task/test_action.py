@@ -5,8 +5,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from roborl.disturbances import ACTION_DELAY
 from roborl.errors import ConfigError
-from roborl.sim import ACTION_DELAY, Sim
+from roborl.sim import Sim
 from roborl.task import Action, Term, joint_pos
 from roborl.tasks.cartpole import CartpoleBalance
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from roborl import models, tasks
+from roborl.disturbances import ACTION_DELAY
 from roborl.errors import ConfigError
-from roborl.sim import ACTION_DELAY, Sim
+from roborl.sim import Sim
 
 
 def make(num_sims: int = 32, **options) -> Sim:
