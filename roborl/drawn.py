@@ -29,13 +29,15 @@ class DrawnParameters:
     """
 
     def __init__(self, parameters: Mapping[str, Parameter], batch: Batch, model: mujoco.MjModel) -> None:
-        self._parameters, self._batch, self._model = parameters, batch, model
+        self._parameters, self._batch = parameters, batch
         self._nominal = {name: p.nominal(model) for name, p in parameters.items()}
         self.widths = {name: len(value) for name, value in self._nominal.items()}
         nominal = np.concatenate([*self._nominal.values()]) if parameters else np.zeros(0)
         self.rows = np.tile(nominal, (batch.nsim, 1))
         ends = np.cumsum([0, *self.widths.values()])
         self._columns = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(self.widths)}
+        self._draws = {f"param/{name}": p.draws(self._nominal[name]) for name, p in parameters.items()}
+        self._apply = {name: p.bind(model) for name, p in parameters.items()}
         names = sorted({name for p in parameters.values() for name in p.fields})
         self._fields = {name: batch.expand(name) for name in names}
         self._nominal_fields = {name: rows[0].copy() for name, rows in self._fields.items()}
@@ -44,20 +46,21 @@ class DrawnParameters:
     def reset(self, ids: np.ndarray, draw: Draw) -> None:
         """Draw the parameters of new episodes, from the nominal values."""
         if self._parameters:
+            units = draw.units(self._draws)
             for name, p in self._parameters.items():
-                self.rows[ids, self._columns[name]] = p.sample(name, draw, self._nominal[name])
-            self._apply(ids)
+                self.rows[ids, self._columns[name]] = p.sample(units[f"param/{name}"], self._nominal[name])
+            self._write(ids)
 
     def restore(self, rows: np.ndarray) -> None:
         """Take over saved values, (N, k), or (1, k) for all simulations."""
         if self._parameters and not np.array_equal(self.rows, np.broadcast_to(rows, self.rows.shape)):
             self.rows[...] = rows
-            self._apply(np.arange(len(self.rows)))
+            self._write(np.arange(len(self.rows)))
 
-    def _apply(self, ids: np.ndarray) -> None:
+    def _write(self, ids: np.ndarray) -> None:
         for name, rows in self._fields.items():
             rows[ids] = self._nominal_fields[name]
-        for name, p in self._parameters.items():
-            p.apply(self._model, self._fields, ids, self.rows[ids, self._columns[name]])
+        for name, apply in self._apply.items():
+            apply(self._fields, ids, self.rows[ids, self._columns[name]])
         if self._constants_follow:
             self._batch.set_const(ids)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from roborl.errors import ConfigError, UnknownName, check_range
 if TYPE_CHECKING:
     import mujoco
 
-    from roborl.task.draw import Draw
+
+Apply = Callable[[Mapping[str, np.ndarray], np.ndarray, np.ndarray], None]
+"""(fields by name, rows (n,), values (n, k)) -> None: changes these rows of the fields."""
 
 
 class Parameter(ABC):
@@ -39,22 +42,25 @@ class Parameter(ABC):
             UsageError: if the model has nothing that this parameter could change.
         """
 
-    @abstractmethod
-    def sample(self, name: str, draw: Draw, nominal: np.ndarray) -> np.ndarray:
-        """Return one value for each simulation of the draw, (N, k), from the nominal one, never from the last."""
+    def draws(self, nominal: np.ndarray) -> int:
+        """Return how many uniform numbers one value is made of; by default one for each entry."""
+        return len(nominal)
 
     @abstractmethod
-    def apply(
-        self,
-        model: mujoco.MjModel,
-        fields: Mapping[str, np.ndarray],
-        ids: np.ndarray,
-        values: np.ndarray,
-    ) -> None:
-        """Change rows ``ids (n,)`` of the per-simulation model fields by ``values (n, k)``.
+    def sample(self, units: np.ndarray, nominal: np.ndarray) -> np.ndarray:
+        """Return one value for each simulation, (N, k), from the nominal one, never from the last.
 
-        The rows hold the nominal values, or what other parameters made of them: multiply or add, so that parameters
-        that share a field (a payload, and the masses of all bodies) work together.
+        Args:
+            units: (N, draws), uniform in [0, 1).
+            nominal: (k,).
+        """
+
+    @abstractmethod
+    def bind(self, model: mujoco.MjModel) -> Apply:
+        """Return what writes values to the per-simulation fields of a model, called at each reset.
+
+        The rows that it is given hold the nominal values, or what other parameters made of them: it multiplies or
+        adds, so that parameters that share a field (a payload, and the masses of all bodies) work together.
         """
 
 
@@ -85,22 +91,20 @@ class BodyMass(Parameter):
             raise UnknownName("body", self.body, known)
         return np.array([model.body(self.body).mass[0]])
 
-    def sample(self, name: str, draw: Draw, nominal: np.ndarray) -> np.ndarray:
+    def sample(self, units: np.ndarray, nominal: np.ndarray) -> np.ndarray:
         """Return masses, (N, 1)."""
-        return nominal * draw.uniform(f"param/{name}", self.low, self.high)
+        return nominal * _between(self.low, self.high, units)
 
-    def apply(
-        self,
-        model: mujoco.MjModel,
-        fields: Mapping[str, np.ndarray],
-        ids: np.ndarray,
-        values: np.ndarray,
-    ) -> None:
-        """Scale the body's mass and inertia to the masses ``values (n, 1)``."""
-        body = model.body(self.body).id
-        multiple = values / model.body_mass[body]
-        fields["body_mass"][ids, body] *= multiple[:, 0]
-        fields["body_inertia"][ids, body] *= multiple
+    def bind(self, model: mujoco.MjModel) -> Apply:
+        """Scale the body's mass and inertia."""
+        body, nominal = model.body(self.body).id, self.nominal(model)
+
+        def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
+            multiple = values / nominal
+            fields["body_mass"][ids, body] *= multiple[:, 0]
+            fields["body_inertia"][ids, body] *= multiple
+
+        return apply
 
 
 @dataclass(frozen=True)
@@ -141,23 +145,25 @@ class Scale(Parameter):
             raise ConfigError(f"the model has no {' and no '.join(self.entries)} other than 0 to scale")
         return np.ones(1 if self.shared else len(rows))
 
-    def sample(self, name: str, draw: Draw, nominal: np.ndarray) -> np.ndarray:
+    def sample(self, units: np.ndarray, nominal: np.ndarray) -> np.ndarray:
         """Return multiples, (N, k)."""
-        return draw.uniform(f"param/{name}", self.low, self.high, size=len(nominal))
+        return _between(self.low, self.high, units)
 
-    def apply(
-        self,
-        model: mujoco.MjModel,
-        fields: Mapping[str, np.ndarray],
-        ids: np.ndarray,
-        values: np.ndarray,
-    ) -> None:
+    def bind(self, model: mujoco.MjModel) -> Apply:
         """Multiply."""
         rows = self._rows(model)
+        where: dict[str, tuple[np.ndarray, ...]] = {}
         for name, columns in self.entries.items():
-            where = np.ix_(ids, rows, np.array(columns)) if columns else np.ix_(ids, rows)
-            extra = (1,) * (fields[name].ndim - 2)
-            fields[name][where] *= values.reshape(*values.shape, *extra)
+            places = (rows[None, :, None], np.array(columns)[None, None, :]) if columns else (rows[None, :],)
+            where[name] = places
+        extra = {name: (1,) * (getattr(model, name).ndim - 1) for name in self.entries}
+
+        def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
+            for name, places in where.items():
+                first = ids.reshape(-1, *(1,) * (places[0].ndim - 1))
+                fields[name][(first, *places)] *= values.reshape(*values.shape, *extra[name])
+
+        return apply
 
     def _rows(self, model: mujoco.MjModel) -> np.ndarray:
         name, columns = next(iter(self.entries.items()))
@@ -199,20 +205,18 @@ class Shift(Parameter):
         """Return zeros, a number for each number of the field but the world body's."""
         return np.zeros(getattr(model, self.field)[self._rows].size)
 
-    def sample(self, name: str, draw: Draw, nominal: np.ndarray) -> np.ndarray:
+    def sample(self, units: np.ndarray, nominal: np.ndarray) -> np.ndarray:
         """Return what is added, (N, k)."""
-        return draw.uniform(f"param/{name}", self.low, self.high, size=len(nominal))
+        return _between(self.low, self.high, units)
 
-    def apply(
-        self,
-        model: mujoco.MjModel,
-        fields: Mapping[str, np.ndarray],
-        ids: np.ndarray,
-        values: np.ndarray,
-    ) -> None:
+    def bind(self, model: mujoco.MjModel) -> Apply:
         """Add."""
-        shape = getattr(model, self.field)[self._rows].shape
-        fields[self.field][ids, self._rows] += values.reshape(-1, *shape)
+        rows, shape = self._rows, getattr(model, self.field)[self._rows].shape
+
+        def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
+            fields[self.field][ids, rows] += values.reshape(-1, *shape)
+
+        return apply
 
     @property
     def _rows(self) -> slice:
@@ -238,22 +242,36 @@ class GravityTilt(Parameter):
             raise ConfigError("the model has no gravity to tilt")
         return model.opt.gravity.copy()
 
-    def sample(self, name: str, draw: Draw, nominal: np.ndarray) -> np.ndarray:
-        """Return gravity, (N, 3), as long as the nominal one."""
-        angle = draw.uniform(f"param/{name}/angle", 0.0, self.tilt)
-        side = draw.uniform(f"param/{name}/side", 0.0, 2.0 * np.pi)
-        down = nominal / np.linalg.norm(nominal)
-        first = np.cross(down, np.eye(3)[np.argmin(np.abs(down))])
-        first /= np.linalg.norm(first)
-        across = np.cos(side) * first + np.sin(side) * np.cross(down, first)
-        return np.linalg.norm(nominal) * (np.cos(angle) * down + np.sin(angle) * across)
+    def draws(self, nominal: np.ndarray) -> int:
+        """Return 2: the angle, and the side to which it is."""
+        return 2
 
-    def apply(
-        self,
-        model: mujoco.MjModel,
-        fields: Mapping[str, np.ndarray],
-        ids: np.ndarray,
-        values: np.ndarray,
-    ) -> None:
+    def sample(self, units: np.ndarray, nominal: np.ndarray) -> np.ndarray:
+        """Return gravity, (N, 3), as long as the nominal one."""
+        angle, side = self.tilt * units[:, :1], 2.0 * np.pi * units[:, 1:]
+        length, down, first, second = _frame(*nominal)
+        across = np.cos(side) * first + np.sin(side) * second
+        return length * (np.cos(angle) * down + np.sin(angle) * across)
+
+    def bind(self, model: mujoco.MjModel) -> Apply:
         """Set gravity."""
-        fields["opt.gravity"][ids] = values
+
+        def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
+            fields["opt.gravity"][ids] = values
+
+        return apply
+
+
+@functools.cache
+def _frame(x: float, y: float, z: float) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+    """Return a vector's length, its direction, and two directions across it and each other."""
+    vector = np.array([x, y, z])
+    length = float(np.linalg.norm(vector))
+    direction = vector / length
+    first = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
+    first /= np.linalg.norm(first)
+    return length, direction, first, np.cross(direction, first)
+
+
+def _between(low: float, high: float, units: np.ndarray) -> np.ndarray:
+    return low + (high - low) * units

@@ -24,21 +24,35 @@ def random_actions(low: Any, high: Any, num_envs: int, dtype: Any) -> np.ndarray
     return (low + uniform * (high - low)).astype(dtype)
 
 
+def _model(task: str) -> tuple[Any, int]:
+    """A task's compiled model and its physics steps a control step."""
+    from roborl import tasks
+    from roborl.sim import compile_task
+
+    loaded = tasks.load(task)
+    model = compile_task(loaded)
+    return model, round(loaded.control_dt / model.opt.timestep)
+
+
+def _controls(model: Any, num_envs: int) -> np.ndarray:
+    limited = model.actuator_ctrllimited.astype(bool)
+    low, high = np.where(limited[:, None], model.actuator_ctrlrange, (-1.0, 1.0)).T
+    return random_actions(low, high, num_envs, np.float64)
+
+
 def bare(task: str, num_envs: int) -> Work:
     """The limit: a loop of mj_step in two threads; no observation, no reward, no reset."""
-    import gymnasium
     import mujoco
 
-    env: Any = gymnasium.make(f"{task}-v5").unwrapped
-    model, frame_skip = env.model, env.frame_skip
+    model, substeps = _model(task)
     datas = [mujoco.MjData(model) for _ in range(num_envs)]
-    actions = random_actions(*model.actuator_ctrlrange.T, num_envs, np.float64)
+    actions = _controls(model, num_envs)
 
     def part(first: int, steps: int) -> None:
         for step in range(steps):
             for i in range(first, num_envs, THREADS):
                 datas[i].ctrl[:] = actions[step % CYCLE, i]
-                mujoco.mj_step(model, datas[i], frame_skip)
+                mujoco.mj_step(model, datas[i], substeps)
 
     def work(steps: int) -> None:
         threads = [threading.Thread(target=part, args=(first, steps)) for first in range(THREADS)]
@@ -46,6 +60,30 @@ def bare(task: str, num_envs: int) -> Work:
             thread.start()
         for thread in threads:
             thread.join()
+
+    return work
+
+
+def rollout(task: str, num_envs: int) -> Work:
+    """The other limit: mujoco.rollout over many control steps at once, which no environment can do."""
+    import mujoco
+    from mujoco.rollout import Rollout
+
+    model, substeps = _model(task)
+    datas = [mujoco.MjData(model) for _ in range(THREADS)]
+    size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    mujoco.mj_getState(model, datas[0], start := np.zeros(size), mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    states = np.tile(start, (num_envs, 1))
+    controls = np.repeat(_controls(model, num_envs).swapaxes(0, 1), substeps, axis=1)  # (num_envs, steps, nu)
+    roll = Rollout(nthread=THREADS)
+
+    def work(steps: int) -> None:
+        nonlocal states
+        done = 0
+        while done < steps:
+            count = min(CYCLE, steps - done)
+            trajectory, _ = roll.rollout(model, datas, states, controls[:, : count * substeps])
+            states, done = trajectory[:, -1].copy(), done + count
 
     return work
 
@@ -61,22 +99,53 @@ def stepping(env: Any, action_space: Any, num_envs: int) -> Work:
     return work
 
 
-def roborl(task: str, num_envs: int) -> Work:
+def roborl(task: str, num_envs: int, **options: Any) -> Work:
     """roborl's vector environment, as gymnasium makes it."""
     import gymnasium
 
     import roborl  # noqa: F401
 
-    env = gymnasium.make_vec(f"roborl/{task}-v1", num_envs=num_envs)
+    env = gymnasium.make_vec(f"roborl/{task}-v1", num_envs=num_envs, **options)
     env.reset(seed=0)
     return stepping(env, env.single_action_space, num_envs)
+
+
+PARAMETERS = {
+    "mass": (0.8, 1.2),
+    "com": 0.005,
+    "friction": (0.7, 1.2),
+    "motor_strength": (0.9, 1.1),
+    "gravity_tilt": 0.02,
+}
+SENSORS = {"sensor_noise": 0.01, "sensor_bias": 0.01, "observation_delay": (0, 2), "action_delay": (0, 2)}
+PUSHES = {"push_speed": (0.1, 0.5), "push_interval_s": (5.0, 10.0)}
+
+
+def roborl_randomised(task: str, num_envs: int) -> Work:
+    """The same with drawn parameters."""
+    return roborl(task, num_envs, **PARAMETERS)
+
+
+def roborl_real(task: str, num_envs: int) -> Work:
+    """The same with drawn parameters, noise, biases, delays and pushes."""
+    return roborl(task, num_envs, **PARAMETERS, **SENSORS, **PUSHES)
+
+
+DM_CONTROL = {
+    "CartpoleBalance": "CartpoleBalance-v1",
+    "CartpoleSwingup": "CartpoleSwingup-v1",
+    "DoubleCartpoleSwingup": "CartpoleTwoPoles-v1",
+    "AcrobotSwingup": "AcrobotSwingup-v1",
+}
+"""EnvPool's names of DM Control's tasks that are ours too."""
 
 
 def envpool(task: str, num_envs: int) -> Work:
     """EnvPool's C++ environments on two threads."""
     import envpool as pool
 
-    env = pool.make(f"{task}-v5", env_type="gymnasium", num_envs=num_envs, num_threads=THREADS)
+    name = DM_CONTROL.get(task, f"{task}-v5")
+    env = pool.make(name, env_type="gymnasium", num_envs=num_envs, num_threads=THREADS)
     env.reset()
     return stepping(env, env.action_space, num_envs)
 
@@ -101,7 +170,10 @@ def _gymnasium(task: str, num_envs: int, mode: str) -> Work:
 
 SUBJECTS = {
     "bare": bare,
+    "rollout": rollout,
     "roborl": roborl,
+    "roborl-randomised": roborl_randomised,
+    "roborl-real": roborl_real,
     "envpool": envpool,
     "gymnasium-sync": gymnasium_sync,
     "gymnasium-async": gymnasium_async,

@@ -18,10 +18,6 @@ KNOWN_ANSWERS = [
 ]
 
 
-def words(*values: int) -> list[np.ndarray]:
-    return [np.array([value], np.uint64) for value in values]
-
-
 def draw_of(n: int, seed: int = 0, episode: int = 0, step: int = 0) -> Draw:
     return Draw(np.arange(seed, seed + n, dtype=np.uint64), np.full(n, episode, np.uint64), np.full(n, step, np.uint64))
 
@@ -36,8 +32,8 @@ def distance_to_uniform(values: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("counter", "key", "output"), KNOWN_ANSWERS)
 def test_threefry_gives_the_published_answers(counter, key, output):
-    got = threefry2x64(*words(*key), *words(*counter))
-    assert tuple(int(word[0]) for word in got) == output
+    got = threefry2x64(*(np.uint64(word) for word in (*key, *counter)))
+    assert tuple(int(word) for word in got) == output
 
 
 def test_what_a_simulation_draws_does_not_depend_on_how_many_there_are():

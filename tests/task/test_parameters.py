@@ -21,7 +21,7 @@ def test_the_nominal_mass_is_the_models():
 
 
 def test_masses_are_uniform_between_the_two_multiples():
-    values = BodyMass("pole", 0.5, 2.0).sample("mass", draw_of(5000), np.array([0.1]))
+    values = BodyMass("pole", 0.5, 2.0).sample(draw_of(5000).units({"mass": 1})["mass"], np.array([0.1]))
     assert values.shape == (5000, 1)
     assert values.min() >= 0.05 and values.max() < 0.2
     # mean and deviation of a uniform number on [0.05, 0.2]: 0.125, 0.15 / sqrt(12)
@@ -35,7 +35,7 @@ def test_mass_and_inertia_are_written_to_the_given_rows_alone():
         "body_inertia": np.tile(MODEL.body_inertia, (4, 1, 1)),
     }
     pole = MODEL.body("pole").id
-    BodyMass("pole").apply(MODEL, fields, np.array([1, 3]), np.array([[0.2], [0.05]]))
+    BodyMass("pole").bind(MODEL)(fields, np.array([1, 3]), np.array([[0.2], [0.05]]))
     assert fields["body_mass"][:, pole].tolist() == [0.1, 0.2, 0.1, 0.05]
     ratio = fields["body_inertia"][:, pole] / MODEL.body_inertia[pole]
     assert ratio == pytest.approx(np.tile([[1.0], [2.0], [1.0], [0.5]], (1, 3)))
