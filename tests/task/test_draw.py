@@ -101,6 +101,6 @@ def test_integers_take_every_value_between_the_ends_equally_often():
 
 def test_the_greatest_uniform_number_is_never_rounded_up_to_one_integer_too_many(monkeypatch):
     largest = 1.0 - 2.0**-53
-    monkeypatch.setattr(Draw, "_units", lambda self, name, size: np.full((1, 1), largest))
+    monkeypatch.setattr(Draw, "_pairs", lambda self, name, count: np.full((1, 2), largest))
     for low, high in ((1, 2), (200, 400), (0, 2**20), (-7, 1000)):
         assert draw_of(1).integers("a", low, high)[0, 0] == high
