@@ -54,7 +54,7 @@ class G1VelocityFlat(Velocity):
     joints, feet = JOINTS, ("left", "right")
     together, apart = (), ((0, 1),)
     sole_m, stand_m, lowest_m = 0.0055, 0.757, 0.45
-    swing_m, longest_phase_s = 0.08, 0.5
+    swing_m, longest_phase_s, rhythm_s = 0.08, 0.5, 0.2
     weights = {
         # what is wanted
         "track_lin_vel": 2.0,
@@ -63,14 +63,14 @@ class G1VelocityFlat(Velocity):
         "upright": 1.0,
         "pose": 1.0,
         "gait": 1.0,
-        "feet_air_time": 1.0,
+        "feet_air_time": 2.0,
         "foot_clearance": -2.0,
         "foot_slip": -0.2,
         # what is not wanted
         "lin_vel_z": -0.5,
-        "ang_vel_xy": -0.05,
+        "ang_vel_xy": -0.02,
         "torques": -1e-5,
-        "dof_acc": -1e-7,
+        "dof_acc": -5e-8,
         "action_rate": -0.02,
         "dof_limits": -2.0,
     }

@@ -41,17 +41,17 @@ WEIGHTS = {
     "track_lin_vel": 2.0,
     "track_ang_vel": 1.0,
     # how to walk
-    "upright": 0.5,
+    "upright": 1.0,
     "pose": 0.5,
     "gait": 1.0,
-    "feet_air_time": 1.0,
-    "foot_clearance": -2.0,
+    "feet_air_time": 2.0,
+    "foot_clearance": -1.0,
     "foot_slip": -0.1,
     # what is not wanted
     "lin_vel_z": -1.0,
-    "ang_vel_xy": -0.05,
+    "ang_vel_xy": -0.02,
     "torques": -1e-4,
-    "dof_acc": -1e-7,
+    "dof_acc": -5e-8,
     "action_rate": -0.02,
     "dof_limits": -2.0,
 }
@@ -69,8 +69,8 @@ class Go1VelocityFlat(Velocity):
     action = ACTION
     memory = {**VelocityCommand.memory, "air_time": 4, "ground_time": 4}
     joints, feet, together, apart = JOINTS, FEET, DIAGONAL, NEIGHBOURS
-    sole_m, stand_m, lowest_m = 0.02, 0.2848188, 0.13
-    swing_m, longest_phase_s = 0.06, 0.3
+    sole_m, stand_m, lowest_m = 0.02, 0.2848059, 0.13
+    swing_m, longest_phase_s, rhythm_s = 0.06, 0.3, 0.13
     weights = WEIGHTS
 
     def ground(self, xp: Any, x: Array, y: Array) -> float:
@@ -94,10 +94,10 @@ class Go1VelocityRough(Velocity):
     levels = 6
     memory = {**VelocityCommand.memory, "air_time": 4, "ground_time": 4, "level": 1, "origin": 3, "tracked": 1}
     joints, feet, together, apart = JOINTS, FEET, DIAGONAL, NEIGHBOURS
-    sole_m, stand_m, lowest_m = 0.02, 0.2848188, 0.13
-    swing_m, longest_phase_s = 0.08, 0.3
+    sole_m, stand_m, lowest_m = 0.02, 0.2848059, 0.13
+    swing_m, longest_phase_s, rhythm_s = 0.08, 0.3, 0.13
     # on a slope the base moves up and down, and leans, as it should
-    weights = {**WEIGHTS, "upright": 0.25, "lin_vel_z": -0.25, "foot_clearance": -1.0}
+    weights = {**WEIGHTS, "upright": 0.5, "lin_vel_z": -0.25, "foot_clearance": -0.5}
 
     @property
     def terrain(self) -> Terrain:

@@ -90,7 +90,8 @@ def _columns(joints: tuple[Leg, ...]) -> tuple[np.ndarray, ...]:
 class Velocity(Task):
     """Walk as a command says, which changes within the episode; a tenth of the commands are to stand still.
 
-    The reward's terms are multiplied by the weights of the table and by the control period: weights are per second.
+    The reward's terms are multiplied by the weights of the table and by the control period: weights are per second. The
+    term only_positive makes up for a sum below 0.
     """
 
     command_most: tuple[float, float, float] = (1.0, 0.5, 1.0)
@@ -134,6 +135,9 @@ class Velocity(Task):
 
     longest_phase_s: ClassVar[float]
     """The longest time in the air, or on the ground, that pays [s]."""
+
+    rhythm_s: ClassVar[float]
+    """How far feet may be out of time with one another for most of the reward of the gait [s]."""
 
     weights: ClassVar[Mapping[str, float]]
     """The weight of each term of the reward, per second."""
@@ -252,7 +256,7 @@ class Velocity(Task):
         torque = after.actuator_force
         change = action - before.memory[LAST_ACTION]
         speed, air, ground = self.foot_speed(after), after.memory["air_time"], after.memory["ground_time"]
-        rhythm = gait(xp, air, ground, self.together, self.apart)
+        rhythm = gait(xp, air, ground, self.together, self.apart, self.rhythm_s)
         values = {
             "track_lin_vel": tracking(xp, command[:, :2] - velocity[:, :2], 0.5),
             "track_ang_vel": tracking(xp, command[:, 2:] - turning[:, 2:], 0.5),
@@ -269,7 +273,11 @@ class Velocity(Task):
             "action_rate": xp.sum(change * change, axis=1),
             "dof_limits": beyond(xp, angles, low, high),
         }
-        return {name: (self.control_dt * weight) * values[name] for name, weight in self.weights.items()}
+        terms = {name: (self.control_dt * weight) * values[name] for name, weight in self.weights.items()}
+        # as in legged_gym and Playground: else a robot that cannot walk yet would learn to fall at once
+        first, *others = terms.values()
+        terms["only_positive"] = xp.clip(-sum(others, start=first), 0.0, None)
+        return terms
 
     def terminated(self, after: Fields) -> Array:
         """It has fallen: the base leans too far, or is too low."""

@@ -133,12 +133,13 @@ def stepping(xp: Any, air: Array, ground: Array, moves: Array, longest_s: float 
     return xp.sum(xp.where(moves[:, None], walk, stand), axis=1)
 
 
-def gait(xp: Any, air: Array, ground: Array, together: Pairs, apart: Pairs, width: float = 0.1) -> Array:
+def gait(xp: Any, air: Array, ground: Array, together: Pairs, apart: Pairs, width_s: float) -> Array:
     r"""Return how well the feet keep time with one another, (N,) in (0, 1].
 
-    ``exp(-sum_i min(e_i^2, 0.2^2) / width)``: feet that step together have the same times in the air and on the ground;
-    of feet that step apart, one's time in the air is the other's on the ground. There is no clock: the robot chooses
-    the rhythm. The shape is that of ``GaitReward`` of Isaac Lab's velocity task for Spot.
+    ``exp(-mean_p(min(a_p^2, 0.2^2) + min(g_p^2, 0.2^2)) / width^2)`` over all pairs p. Of feet that step together, a
+    and g are the differences of their times in the air and on the ground; of feet that step apart, of one's time in the
+    air and the other's on the ground. There is no clock: the robot chooses the rhythm. The shape is that of
+    ``GaitReward`` of Isaac Lab's velocity task for Spot, with a mean over pairs in place of a product.
 
     Args:
         xp: the array namespace.
@@ -146,19 +147,15 @@ def gait(xp: Any, air: Array, ground: Array, together: Pairs, apart: Pairs, widt
         ground: (N, feet) times on the ground [s].
         together: pairs of feet that step together; in a trot the diagonal ones.
         apart: pairs of feet that step in turns.
-        width: the sum of squared times at which the reward is 1/e [s^2].
+        width_s: the difference at which the reward is 1/e, where all pairs have one [s].
     """
     first = [i for i, _ in (*together, *apart)]
-    second = [i for _, i in (*together, *apart)]
     n = len(together)
-    if n < len(first):
-        other_air = xp.concat((air[:, second[:n]], ground[:, second[n:]]), axis=1)
-        other_ground = xp.concat((ground[:, second[:n]], air[:, second[n:]]), axis=1)
-    else:
-        other_air, other_ground = air[:, second], ground[:, second]
-    d_air, d_ground = air[:, first] - other_air, ground[:, first] - other_ground
-    error = xp.clip(d_air * d_air, None, 0.04) + xp.clip(d_ground * d_ground, None, 0.04)
-    return xp.exp(xp.sum(error, axis=1) / -width)
+    same, other = [j for _, j in together], [j for _, j in apart]
+    a = air[:, first] - xp.concat((air[:, same], ground[:, other]), axis=1)
+    g = ground[:, first] - xp.concat((ground[:, same], air[:, other]), axis=1)
+    error = xp.clip(a * a, None, 0.04) + xp.clip(g * g, None, 0.04)
+    return xp.exp(xp.sum(error, axis=1) / (-(n + len(apart)) * width_s**2))
 
 
 def clearance(xp: Any, height: Array, speed: Array, target: float) -> Array:
