@@ -49,7 +49,7 @@ def rotation(axis: str, angle: float) -> np.ndarray:
 
 
 def ankle_by_hand(side: int, hip_pitch, hip_roll, hip_yaw, knee, ankle_pitch, ankle_roll) -> np.ndarray:
-    """Return the place of the ankle roll link from the pelvis by the published offsets; the thigh is set at 10 degrees."""
+    """Return where the ankle is from the pelvis, by the published offsets; the thigh is set at 10 degrees."""
     tilt = 2.0 * np.arcsin(0.0873386)
     chain = [
         ((0.0, side * 0.064452, -0.1027), rotation("y", hip_pitch)),
