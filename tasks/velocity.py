@@ -31,6 +31,7 @@ from roborl.task import (
     gravity_in_base,
     joint_pos,
     joint_vel,
+    landing,
     last_action,
     minus,
     moving,
@@ -50,7 +51,10 @@ TILT_LIMIT = math.cos(math.radians(70.0))
 """A base that leans by more than 70 degrees has fallen."""
 
 CONTACT_N = 1.0
-"""A foot stands on the ground where it presses with more than this [N]."""
+"""A foot touches the ground where it presses with more than this [N]."""
+
+LIFT_M = 0.01
+"""A foot is down until its sole is higher than this [m]: what hops lower has not been lifted."""
 
 
 def uniform_noise(half_width: float) -> float:
@@ -133,8 +137,11 @@ class Velocity(Task):
     swing_m: ClassVar[float]
     """The wanted height of a foot that swings [m]."""
 
-    longest_phase_s: ClassVar[float]
-    """The longest time in the air, or on the ground, that pays [s]."""
+    swing_s: ClassVar[tuple[float, float]]
+    """A time in the air of which nothing is earned, and the longest that pays [s]."""
+
+    phase_s: ClassVar[float]
+    """The longest phase, in the air or on the ground, that pays [s]."""
 
     rhythm_s: ClassVar[float]
     """How far feet may be out of time with one another for most of the reward of the gait [s]."""
@@ -189,8 +196,12 @@ class Velocity(Task):
         return f.sensordata[:, 3 : 3 + len(self.feet)]
 
     def foot_contact(self, f: Fields) -> Array:
-        """Return whether each foot stands on the ground, (N, feet) bool."""
+        """Return whether each foot touches the ground, (N, feet) bool."""
         return self.foot_force(f) > CONTACT_N
+
+    def foot_down(self, f: Fields) -> Array:
+        """Return whether each foot touches the ground or is not lifted, (N, feet) bool."""
+        return self.foot_contact(f) | (self.foot_height(f) < LIFT_M)
 
     def _contact_as_number(self, f: Fields) -> Array:
         return f.xp.astype(self.foot_contact(f), f.sensordata.dtype)
@@ -235,8 +246,8 @@ class Velocity(Task):
 
     def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:
         """The command, when it is due, and the feet's timers."""
-        contact = self.foot_contact(f)
-        air, ground = foot_times(f.xp, contact, f.memory["air_time"], f.memory["ground_time"], self.control_dt)
+        air, ground = f.memory["air_time"], f.memory["ground_time"]
+        air, ground = foot_times(f.xp, self.foot_down(f), air, ground, self.control_dt)
         return {"air_time": air, "ground_time": ground, **self.command.advance(f, draw)}
 
     def reward_terms(self, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
@@ -263,7 +274,8 @@ class Velocity(Task):
             "upright": tracking(xp, gravity[:, :2], math.sqrt(0.2)),
             "pose": xp.exp(-xp.mean(deviation * deviation, axis=1)),
             "gait": xp.where(moves, rhythm, xp.zeros_like(rhythm)),
-            "feet_air_time": stepping(xp, air, ground, moves, self.longest_phase_s),
+            "feet_phase": stepping(xp, air, ground, moves, self.phase_s),
+            "feet_air_time": landing(xp, before.memory["air_time"], air, *self.swing_s) / self.control_dt,
             "foot_clearance": clearance(xp, self.foot_height(after), speed, self.swing_m),
             "foot_slip": slip(xp, self.foot_contact(after), speed),
             "lin_vel_z": velocity[:, 2] * velocity[:, 2],

@@ -14,6 +14,7 @@ from roborl.task import (
     clearance,
     foot_times,
     gait,
+    landing,
     moving,
     slip,
     stepping,
@@ -107,6 +108,12 @@ def test_stepping_pays_short_phases_and_standing_pays_the_ground():
     assert stepping(np, air, ground, np.array([True]), 0.3) == pytest.approx([0.3])
     # standing: -0.1 + 0.2 + 0.3 - 0.3
     assert stepping(np, air, ground, np.array([False]), 0.3) == pytest.approx([0.1])
+
+
+def test_landing_pays_long_swings_and_costs_short_ones():
+    before, now = np.array([[0.1, 0.2, 0.5, 0.0, 0.3]]), np.array([[0.0, 0.0, 0.0, 0.0, 0.32]])
+    # landed after 0.1, 0.2 and 0.5 s, of which 0.25 pays: -0.05 + 0.05 + 0.1; one never left, one is still in the air
+    assert landing(np, before, now, 0.15, 0.25) == pytest.approx([0.1])
 
 
 def test_a_trot_keeps_time_and_a_pace_does_not():
