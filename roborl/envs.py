@@ -193,6 +193,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         groups = sim.observe()
         done = terminated | truncated
         self._any_done = bool(np.count_nonzero(done))
+        if self._any_done:
+            sim.end_episodes(np.flatnonzero(done))
         if self._any_done and mode is AutoresetMode.SAME_STEP:
             info = {
                 "final_obs": groups["policy"],

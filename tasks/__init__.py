@@ -35,6 +35,9 @@ TASKS = {
     "roborl/Humanoid-v1": "roborl.tasks.humanoid:Humanoid",
     "roborl/HumanoidStandup-v1": "roborl.tasks.humanoid:HumanoidStandup",
     "roborl/Pusher-v1": "roborl.tasks.pusher:Pusher",
+    "roborl/Go1VelocityFlat-v1": "roborl.tasks.go1_velocity:Go1VelocityFlat",
+    "roborl/Go1VelocityRough-v1": "roborl.tasks.go1_velocity:Go1VelocityRough",
+    "roborl/G1VelocityFlat-v1": "roborl.tasks.g1_velocity:G1VelocityFlat",
 }
 
 ENTRY_POINTS = "roborl.tasks"

@@ -9,6 +9,19 @@ from roborl.task.action import Action
 from roborl.task.contract import Residual, Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
+from roborl.task.floating import base_lin_vel, gravity_in_base, projected_gravity, rotate_into
+from roborl.task.locomotion import (
+    VelocityCommand,
+    beyond,
+    clearance,
+    foot_times,
+    gait,
+    landing,
+    moving,
+    slip,
+    stepping,
+    tracking,
+)
 from roborl.task.parameters import BodyMass, GravityTilt, Parameter, Scale, Shift
 from roborl.task.randomization import Randomization
 from roborl.task.rewards import tolerance
@@ -25,12 +38,14 @@ from roborl.task.sources import (
     joint_pos,
     joint_vel,
     last_action,
+    minus,
     parameter,
     remembered,
     sensor,
     sin_cos,
 )
 from roborl.task.terms import Source, Term
+from roborl.task.terrain import Terrain, tiled
 
 __all__ = [
     "Action",
@@ -46,21 +61,38 @@ __all__ = [
     "Source",
     "Task",
     "Term",
+    "Terrain",
+    "VelocityCommand",
     "actuator_force",
+    "base_lin_vel",
+    "beyond",
     "bodies",
     "body_offset",
     "body_pos",
+    "clearance",
     "clipped",
     "computed",
     "constraint_force",
     "cos_sin",
     "cumulative",
+    "foot_times",
+    "gait",
+    "gravity_in_base",
     "joint_pos",
     "joint_vel",
+    "landing",
     "last_action",
+    "minus",
+    "moving",
     "parameter",
+    "projected_gravity",
     "remembered",
+    "rotate_into",
     "sensor",
     "sin_cos",
+    "slip",
+    "stepping",
+    "tiled",
     "tolerance",
+    "tracking",
 ]

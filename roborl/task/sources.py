@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roborl.errors import UnknownName
+from roborl.errors import ConfigError, UnknownName
 from roborl.task.fields import Array, Fields
 from roborl.task.terms import Reader, Source
 
@@ -109,6 +109,23 @@ def clipped(source: Source, low: float, high: float) -> Source:
         return (lambda f: f.xp.clip(read(f), low, high)), labels
 
     return Source("clipped", {"of": source.describe(), "low": low, "high": high}, bind, source.on_hardware)
+
+
+def minus(source: Source, values: tuple[float, ...]) -> Source:
+    """Another source less constants, (N, k), as joint positions less those of the default pose."""
+
+    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
+        read, labels = source.bind(model)
+        if len(values) != len(labels):
+            raise ConfigError(f"minus needs {len(labels)} values, one for each of {', '.join(labels)}; got {values!r}")
+
+        def reader(f: Fields) -> Array:
+            reading = read(f)
+            return reading - f.xp.asarray(values, dtype=reading.dtype)
+
+        return reader, labels
+
+    return Source("minus", {"of": source.describe(), "values": list(values)}, bind, source.on_hardware)
 
 
 def sensor(*names: str) -> Source:
