@@ -35,6 +35,9 @@ TASKS = {
     "roborl/Humanoid-v1": "roborl.tasks.humanoid:Humanoid",
     "roborl/HumanoidStandup-v1": "roborl.tasks.humanoid:HumanoidStandup",
     "roborl/Pusher-v1": "roborl.tasks.pusher:Pusher",
+    "roborl/ArmReach-v1": "roborl.tasks.arm_reach:ArmReach",
+    "roborl/ArmPush-v1": "roborl.tasks.arm_push:ArmPush",
+    "roborl/ArmPickPlace-v1": "roborl.tasks.arm_pick_place:ArmPickPlace",
 }
 
 ENTRY_POINTS = "roborl.tasks"
