@@ -23,6 +23,7 @@ from roborl.task import (
     tolerance,
 )
 from roborl.task.fields import Array
+from roborl.tasks.arm_scene import CUBE_HALF_M, add_cube, add_goal, reading
 
 if TYPE_CHECKING:
     import mujoco
@@ -41,9 +42,6 @@ TARGET_LEAD_RAD = 0.15
 
 START_SPREAD_RAD = 0.02
 """The arm starts within this of its ready pose, joint by joint."""
-
-CUBE_HALF_M = 0.02
-CUBE_MASS_KG = 0.1
 
 AREA_LOW_M, AREA_HIGH_M = (0.35, -0.2), (0.65, 0.2)
 """Where cubes start and goals are on the table, x and y; both arms reach all of it with the tool pointing down."""
@@ -157,10 +155,9 @@ class ArmTask(Task):
         """Add the goal's mark and, where there is one, the cube; give the joints motors where torques are asked for."""
         for key in spec.keys:  # they know nothing of a cube
             spec.delete(key)
-        mark = spec.worldbody.add_body(name="goal", mocap=True, pos=[0.5, 0.0, 0.3])
-        mark.add_site(name="goal", size=[0.02, 0.0, 0.0], rgba=[0.2, 0.65, 0.3, 0.7])
+        add_goal(spec)
         if self.uses_cube:
-            _add_cube(spec)
+            add_cube(spec)
         if not self._moves_targets:
             for name, torque, speed in zip(self.spec.joints, self.spec.torque, self.spec.velocity, strict=True):
                 motor = spec.actuator(name)
@@ -231,14 +228,9 @@ class ArmTask(Task):
         """Remember where the servos' targets are."""
         return {"joint_targets": f.ctrl[:, : len(self.spec.joints)]} if self._moves_targets else {}
 
-    def reading(self, f: Fields, name: str) -> Array:
-        """Return a sensor's reading, (N, k)."""
-        first, width = _SENSORS[name]
-        return f.sensordata[:, first : first + width]
-
     def achieved(self, f: Fields) -> Array:
         """Return what is to be at the goal, (N, 3) [m]: the cube where there is one, else the tool."""
-        return self.reading(f, "cube_position" if self.uses_cube else "tool_position")
+        return reading(f, "cube_position" if self.uses_cube else "tool_position")
 
     def goal_reward(self, achieved: Array, desired: Array, xp: Any) -> Array:
         """Return the part of the reward that depends on the goal, (N,), from goals alone.
@@ -273,7 +265,7 @@ class ArmTask(Task):
         """With a dense reward: the cube has fallen off the table."""
         if not self.uses_cube or self.reward == "sparse":
             return None
-        return self.reading(after, "cube_position")[:, 2] < 0.0
+        return reading(after, "cube_position")[:, 2] < 0.0
 
     def success(self, after: Fields) -> Array:
         """Whether the cube, or without one the tool, is within 5 cm of the goal."""
@@ -292,44 +284,3 @@ class ArmTask(Task):
 def near(d: Array, xp: Any) -> Array:
     """Return how near a distance is to 0, 1 to 0, (N,): half of it tells far from near, half near from there."""
     return 0.5 * tolerance(xp, d, margin=0.4, sigmoid="hyperbolic") + 0.5 * tolerance(xp, d, margin=0.1)
-
-
-_SENSORS = {
-    "tool_position": (0, 3),
-    "tool_velocity": (3, 3),
-    "gripper_width": (6, 1),
-    "cube_position": (7, 3),
-    "cube_from_tool": (10, 3),
-    "cube_x_axis": (13, 3),
-    "cube_z_axis": (16, 3),
-    "cube_velocity": (19, 3),
-    "cube_spin": (22, 3),
-}
-"""Where the sensors' readings begin, and how many they are; the cube's come after the model's own."""
-
-
-def _add_cube(spec: mujoco.MjSpec) -> None:
-    import mujoco
-
-    cube = spec.worldbody.add_body(name="cube", pos=[0.5, 0.0, CUBE_HALF_M])
-    cube.add_freejoint(name="cube")
-    cube.add_geom(
-        name="cube",
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[CUBE_HALF_M] * 3,
-        mass=CUBE_MASS_KG,
-        condim=4,
-        rgba=[0.90, 0.49, 0.13, 1.0],
-    )
-    kinds = mujoco.mjtSensor
-    for name, kind in (
-        ("cube_position", kinds.mjSENS_FRAMEPOS),
-        ("cube_from_tool", kinds.mjSENS_FRAMEPOS),
-        ("cube_x_axis", kinds.mjSENS_FRAMEXAXIS),
-        ("cube_z_axis", kinds.mjSENS_FRAMEZAXIS),
-        ("cube_velocity", kinds.mjSENS_FRAMELINVEL),
-        ("cube_spin", kinds.mjSENS_FRAMEANGVEL),
-    ):
-        reading = spec.add_sensor(name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_BODY, objname="cube")
-        if name == "cube_from_tool":
-            reading.reftype, reading.refname = mujoco.mjtObj.mjOBJ_SITE, "tool"

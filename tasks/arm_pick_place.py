@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from roborl.models.arms import tool_position
 from roborl.task import Draw, Fields, Residual, tolerance
 from roborl.task.fields import Array
-from roborl.tasks.arm import CUBE_HALF_M, ArmTask, distance, near
+from roborl.tasks.arm import ArmTask, distance, near
+from roborl.tasks.arm_scene import CUBE_HALF_M, reading
 
 HIGHEST_GOAL_M = 0.25
 """How far above the table's the highest goals are."""
@@ -43,9 +44,9 @@ class ArmPickPlace(ArmTask):
     def shaping_terms(self, after: Fields) -> dict[str, Array]:
         """The tool at the cube, the fingers on it, the cube in the air between them."""
         xp = after.xp
-        cube = self.reading(after, "cube_position")
-        d = distance(self.reading(after, "tool_position"), cube, xp)
-        width = self.reading(after, "gripper_width")[:, 0]
+        cube = reading(after, "cube_position")
+        d = distance(reading(after, "tool_position"), cube, xp)
+        width = reading(after, "gripper_width")[:, 0]
         # fingers that close beside the cube come to less than its width, and are not paid
         closed = tolerance(xp, width, 1.9 * CUBE_HALF_M, 2.05 * CUBE_HALF_M, margin=0.01)
         grasp = closed * tolerance(xp, d, 0.0, 0.01, margin=0.02)

@@ -8,6 +8,7 @@ from roborl.models.arms import tool_position
 from roborl.task import Draw, Fields, Residual
 from roborl.task.fields import Array
 from roborl.tasks.arm import ArmTask, distance, near
+from roborl.tasks.arm_scene import reading
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ArmPush(ArmTask):
 
     def shaping_terms(self, after: Fields) -> dict[str, Array]:
         """The tool at the cube."""
-        d = distance(self.reading(after, "tool_position"), self.reading(after, "cube_position"), after.xp)
+        d = distance(reading(after, "tool_position"), reading(after, "cube_position"), after.xp)
         return {"reach": 0.3 * near(d, after.xp)}
 
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
