@@ -100,18 +100,18 @@ class ArmTask(Task):
         return arm(self.arm)
 
     @property
-    def robot(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def robot(self) -> str:
         """The arm's model."""
         return self.arm
 
     @functools.cached_property
-    def action(self) -> Action:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def action(self) -> Action:
         """Parts of the greatest speeds or torques of the joints, and of the gripper's speed where it is used."""
         names = self.spec.joints + (("gripper",) if self.uses_gripper else ())
         return Action(names=names, low=(-1.0,) * len(names), high=(1.0,) * len(names))
 
     @property
-    def memory(self) -> dict[str, int]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def memory(self) -> dict[str, int]:
         """The goal, and where the servos' targets are: the joints follow them some hundredths of a second later."""
         targets = {"joint_targets": len(self.spec.joints)} if self._moves_targets else {}
         return {"goal": 3} | targets
@@ -121,7 +121,7 @@ class ArmTask(Task):
         return self.action_mode == "joint_position_delta"
 
     @property
-    def observations(self) -> dict[str, list[Term]]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def observations(self) -> dict[str, list[Term]]:
         """The arm, what it handles, and last the goal; "achieved_goal" and "desired_goal" for relabelling."""
         joints = self.spec.joints
         terms = [

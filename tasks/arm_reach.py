@@ -16,7 +16,10 @@ GOAL_SPREAD_RAD = {
 """How far from the ready pose the joints of a goal's pose are, at most."""
 
 LOWEST_GOAL_M = 0.05
-"""Goals whose pose would have the tool below this are lifted to it."""
+"""Goals are higher than this above the table: in poses with such a tool the arm touches nothing."""
+
+POSES = 8
+"""Poses drawn, of which the first whose tool is high enough gives the goal: none is, once in a million."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,13 @@ class ArmReach(ArmTask):
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
         """Near the ready pose, with a goal."""
-        xp, spec = f.xp, self.spec
+        xp, spec, n = f.xp, self.spec, len(self.spec.joints)
         spread = xp.asarray(GOAL_SPREAD_RAD[self.arm], dtype=f.qpos.dtype)
         ready = xp.asarray(spec.ready, dtype=f.qpos.dtype)
-        pose = ready + spread * draw.uniform("goal_pose", -1.0, 1.0, size=len(spec.joints))
-        goal = tool_position(xp, spec, pose)
-        goal = xp.concat((goal[:, :2], xp.clip(goal[:, 2:], LOWEST_GOAL_M, None)), axis=1)
+        parts = xp.reshape(draw.uniform("goal_poses", -1.0, 1.0, size=POSES * n), (-1, n))
+        goals = xp.reshape(tool_position(xp, spec, ready + spread * parts), (-1, POSES, 3))
+        high = xp.astype(goals[:, :, 2] > LOWEST_GOAL_M, goals.dtype)
+        goal = goals[xp.arange(len(goals)), xp.argmax(high, axis=1)]  # (N, 3)
         return self.start(draw, f, width=0.0) | self.goal(goal)
 
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:

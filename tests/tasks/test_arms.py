@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import array_api_compat.torch
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from roborl.models.arms import ARMS, arm, tool_position
 from roborl.sim import Sim
 from roborl.tasks.arm import AREA_HIGH_M, AREA_LOW_M, SPEED_FRACTION, ArmTask, near
 from roborl.tasks.arm_pick_place import HIGHEST_GOAL_M
-from roborl.tasks.arm_reach import LOWEST_GOAL_M
+from roborl.tasks.arm_reach import GOAL_SPREAD_RAD, LOWEST_GOAL_M
 from roborl.tasks.arm_scene import CUBE_HALF_M, reading
 
 NAMES = ["ArmReach", "ArmPush", "ArmPickPlace"]
@@ -114,16 +115,29 @@ def test_the_readings_are_those_of_the_named_sensors():
 @every_arm
 def test_goals_in_the_air_are_where_the_tool_has_been(arm_name):
     sim, task = make("ArmReach", 2000, arm=arm_name)
+    numbers, spread = arm(arm_name), np.array(GOAL_SPREAD_RAD[arm_name])
     goal, start = sim.fields.memory["goal"], reading(sim.fields, "tool_position")
-    assert (goal[:, 2] >= LOWEST_GOAL_M).all() and (goal[:, 2] > LOWEST_GOAL_M).mean() > 0.8
-    radius = np.linalg.norm(goal - [0.0, 0.0, arm(arm_name).links[0][0][2]], axis=1)
-    # Franka gives the Panda's reach as 0.855 m, Universal Robots the UR5e's as 0.85 m; the gripper is beyond
-    assert radius.max() < 0.85
+    assert (goal[:, 2] > LOWEST_GOAL_M).all()
+    # the poses that goals are drawn from are within the joints' limits
+    assert (np.array(numbers.ready) - spread > numbers.low).all()
+    assert (np.array(numbers.ready) + spread < numbers.high).all()
+    # and inverse kinematics, from the ready pose, finds a pose for each goal
+    n, data, jacobian = len(spread), mujoco.MjData(sim.model), np.zeros((3, sim.model.nv))
+    tool = sim.model.site("tool").id
+    for place in goal[:50]:
+        data.qpos[:n] = numbers.ready
+        for _ in range(200):
+            mujoco.mj_kinematics(sim.model, data)
+            mujoco.mj_comPos(sim.model, data)
+            mujoco.mj_jacSite(sim.model, data, jacobian, None, tool)
+            weighted = jacobian[:, :n] * spread
+            step = spread * (np.linalg.pinv(weighted, rcond=1e-3) @ (place - data.site_xpos[tool]))
+            data.qpos[:n] = np.clip(data.qpos[:n] + 0.5 * step, numbers.low, numbers.high)
+        assert np.linalg.norm(place - data.site_xpos[tool]) < 1e-3
     # they spread, and few are where the arm begins
     assert (goal.std(axis=0) > 0.05).all()
     assert (np.linalg.norm(goal - start, axis=1) < 0.05).mean() < 0.1
-    # at the goal's pose, the tool is at the goal: with a spread of nothing it is where the ready pose has it
-    ready = tool_position(np, arm(arm_name), np.array([arm(arm_name).ready]))
+    ready = tool_position(np, numbers, np.array([numbers.ready]))
     assert start == pytest.approx(np.repeat(ready, 2000, axis=0), abs=0.06)
 
 
