@@ -38,6 +38,9 @@ TASKS = {
     "roborl/Go1VelocityFlat-v1": "roborl.tasks.go1_velocity:Go1VelocityFlat",
     "roborl/Go1VelocityRough-v1": "roborl.tasks.go1_velocity:Go1VelocityRough",
     "roborl/G1VelocityFlat-v1": "roborl.tasks.g1_velocity:G1VelocityFlat",
+    "roborl/ArmReach-v1": "roborl.tasks.arm_reach:ArmReach",
+    "roborl/ArmPush-v1": "roborl.tasks.arm_push:ArmPush",
+    "roborl/ArmPickPlace-v1": "roborl.tasks.arm_pick_place:ArmPickPlace",
 }
 
 ENTRY_POINTS = "roborl.tasks"

@@ -57,8 +57,9 @@ class Task(TaskOptions, ABC):
     A task with options of its own is a frozen dataclass whose fields are the options.
     """
 
-    robot: ClassVar[str]
-    """A model of `roborl.models` ("cartpole"), one of Gymnasium's ("gymnasium/hopper"), or an MJCF's path (.xml)."""
+    robot: Any
+    """A model of `roborl.models` ("cartpole"), one of Gymnasium's ("gymnasium/hopper"), or an MJCF's path (.xml): a
+    str. A property where options decide."""
 
     control_dt: ClassVar[float]
     """Seconds between actions; a whole multiple of the model's time step."""
@@ -70,11 +71,12 @@ class Task(TaskOptions, ABC):
     """Groups of terms, ``Mapping[str, Sequence[Term]]``: "policy" is what a policy sees; "critic", where there is one,
     what a critic may see. A property where options decide."""
 
-    action: ClassVar[Action] = Action()
-    """What an action is."""
+    action: Any = Action()
+    """What an action is: an `Action`. A property where options decide."""
 
-    memory: ClassVar[Mapping[str, int]] = {}
-    """The task's own arrays that live with the simulation: name -> width."""
+    memory: Any = {}
+    """The task's own arrays that live with the simulation, ``Mapping[str, int]``: name -> width. A property where
+    options decide."""
 
     params: ClassVar[Mapping[str, Parameter]] = {}
     """The values that differ between simulations."""
