@@ -47,6 +47,13 @@ def path_of(robot: str) -> Path:
     return _FOLDER / f"{robot}.xml"
 
 
+def licence(robot: str) -> str:
+    """Return under which licence a robot's model comes; of a user's own file nothing is known."""
+    if robot.startswith(_GYMNASIUM):
+        return "MIT, from Gymnasium"
+    return "MIT" if robot in names() else "licence not known"
+
+
 def load(robot: str) -> mujoco.MjSpec:
     """Return a robot's model, ready to be edited and compiled.
 

@@ -95,6 +95,9 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         "--check", type=Path, metavar="FILE", help="say what an MJCF lacks for a task; exit code 1 for errors"
     )
 
+    sub.add_argument("--option", **ASSIGNMENT, help="an option of the task that is described, as mass=[0.8,1.2]")
+    sub.add_argument("--gallery", type=Path, metavar="FILE", help="draw a picture of all tasks into this .png or .jpg")
+
     sub = command("train", _train, "Train a learner on a task.", "roborl train sac CartpoleSwingup --steps 50000")
     _add_train_arguments(sub, arguments)
 
@@ -172,6 +175,8 @@ def _tasks(options: argparse.Namespace) -> int:
         if options.task is not None:
             raise UsageError(f"tasks takes a task or --check FILE, got both: {options.task} and {options.check}")
         return _check(options)
+    if options.gallery is not None:
+        return _gallery(options)
     if options.task is None:
         rows = tables.list_tasks()
         header = ["task", "steps", "rate", ""]
@@ -180,8 +185,18 @@ def _tasks(options: argparse.Namespace) -> int:
         ]
         _print(options, rows, "\n".join(tables.table(header, cells)))
         return 0
-    description = tables.describe_task(tasks.load(options.task))
+    description = tables.describe_task(tasks.load(options.task, **dict(options.option)))
     _print(options, description, tables.render_task(description))
+    return 0
+
+
+def _gallery(options: argparse.Namespace) -> int:
+    from roborl.run import gallery
+
+    if options.gallery.suffix not in (".png", ".jpg"):
+        raise UsageError(f"--gallery takes a .png or .jpg file, got {str(options.gallery)!r}")
+    names = gallery.draw(options.gallery)
+    _print(options, {"file": str(options.gallery), "tasks": names}, f"{options.gallery}: {len(names)} tasks")
     return 0
 
 

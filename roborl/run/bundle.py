@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from roborl.run.evaluate import evaluate
 from roborl.run.executor import Executor, TaskExecutor
 from roborl.run.policy import TrainedPolicy, open_executor
 from roborl.sim import Sim
+from roborl.task import Task
 
 BUNDLE = "policy.onnx"
 GOLDEN_STEPS = 200
@@ -112,11 +114,19 @@ def _describe_task(sim: Sim, common: dict[str, Any]) -> Manifest:
         actions=actions,
         control_rate_hz=1.0 / task.control_dt,
         model_sha256=hashlib.sha256(binary.tobytes()).hexdigest(),
-        action_delay=law.delay,
+        action_law=_action_law(task),
+        action_delay=task.randomization.action_delay or law.delay,
         joint_names=tuple(sim.model.joint(i).name for i in range(sim.model.njnt)),
         command_names=tuple(name for name in task.memory if name == "command"),
         **common,
     )
+
+
+def _action_law(task: Task) -> str:
+    """Return how an action becomes control: in numbers where it is the usual law, in words where a task has its own."""
+    if type(task).control is Task.control:
+        return "ctrl = default + scale * action"
+    return f"{type(task).__name__}.control: {inspect.getdoc(type(task).control) or 'a law of its own'}"
 
 
 def verify(path: Path, episodes: int = 20) -> Report:
