@@ -62,8 +62,8 @@ class G1VelocityFlat(Velocity):
         # how to walk
         "upright": 1.0,
         "pose": 1.0,
-        "gait": 1.0,
-        "feet_air_time": 2.0,
+        "gait": 2.0,
+        "feet_air_time": 1.0,
         "short_swings": -0.5,
         "foot_clearance": -2.0,
         "foot_slip": -0.2,

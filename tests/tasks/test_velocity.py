@@ -179,8 +179,8 @@ def test_the_rewards_of_a_robot_that_moves_by_hand():
     # (2, 3): 0.12 - 0.4, cut, and 0 - 0; (0, 2): 0 and 0.1 - 0.12; (1, 3): 0.1 - 0.4, cut, and 0
     assert terms["gait"] == pytest.approx(math.exp(-(3 * 0.04 + 2 * 0.0004) / 6 / 0.13**2))
     assert terms["feet_air_time"] == pytest.approx(0.1 + 0.1 + 0.12)  # 0.4 s is too long
-    # the first and the last have landed, after 0.25 and 0.12 s of the wanted 0.2 s
-    assert terms["short_swings"] == pytest.approx(0.08 / 0.02)
+    # the first and the last have landed, after 0.25 and 0.12 s of the wanted 0.15 s
+    assert terms["short_swings"] == pytest.approx(0.03 / 0.02)
     # soles 0, 0.03, 0.06 and 0.01 high, 0.06 wanted, speeds 0.5, 1, 2, 0.1
     assert terms["foot_clearance"] == pytest.approx(0.06 * 0.5 + 0.03 * 1.0 + 0.0 + 0.05 * 0.1)
     assert terms["foot_slip"] == pytest.approx(0.25 + 0.01)
