@@ -54,7 +54,7 @@ class G1VelocityFlat(Velocity):
     joints, feet = JOINTS, ("left", "right")
     together, apart = (), ((0, 1),)
     sole_m, stand_m, lowest_m = 0.0055, 0.757, 0.45
-    swing_m, swing_s, phase_s, rhythm_s = 0.08, (0.25, 0.45), 0.5, 0.2
+    swing_m, swing_s, phase_s, rhythm_s = 0.08, 0.3, 0.5, 0.2
     weights = {
         # what is wanted
         "track_lin_vel": 2.0,
@@ -62,9 +62,9 @@ class G1VelocityFlat(Velocity):
         # how to walk
         "upright": 1.0,
         "pose": 1.0,
-        "gait": 1.0,
-        "feet_phase": 1.0,
-        "feet_air_time": 0.5,
+        "gait": 2.0,
+        "feet_air_time": 1.0,
+        "short_swings": -0.5,
         "foot_clearance": -2.0,
         "foot_slip": -0.2,
         # what is not wanted

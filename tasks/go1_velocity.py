@@ -43,9 +43,9 @@ WEIGHTS = {
     # how to walk
     "upright": 1.0,
     "pose": 0.5,
-    "gait": 1.0,
-    "feet_phase": 1.0,
-    "feet_air_time": 0.5,
+    "gait": 2.0,
+    "feet_air_time": 1.0,
+    "short_swings": -0.5,
     "foot_clearance": -1.0,
     "foot_slip": -0.1,
     # what is not wanted
@@ -71,7 +71,7 @@ class Go1VelocityFlat(Velocity):
     memory = {**VelocityCommand.memory, "air_time": 4, "ground_time": 4}
     joints, feet, together, apart = JOINTS, FEET, DIAGONAL, NEIGHBOURS
     sole_m, stand_m, lowest_m = 0.02, 0.2848059, 0.13
-    swing_m, swing_s, phase_s, rhythm_s = 0.06, (0.15, 0.25), 0.3, 0.13
+    swing_m, swing_s, phase_s, rhythm_s = 0.06, 0.15, 0.3, 0.13
     weights = WEIGHTS
 
     def ground(self, xp: Any, x: Array, y: Array) -> float:
@@ -96,7 +96,7 @@ class Go1VelocityRough(Velocity):
     memory = {**VelocityCommand.memory, "air_time": 4, "ground_time": 4, "origin": 3, "tracked": 1}
     joints, feet, together, apart = JOINTS, FEET, DIAGONAL, NEIGHBOURS
     sole_m, stand_m, lowest_m = 0.02, 0.2848059, 0.13
-    swing_m, swing_s, phase_s, rhythm_s = 0.08, (0.15, 0.25), 0.3, 0.13
+    swing_m, swing_s, phase_s, rhythm_s = 0.08, 0.15, 0.3, 0.13
     # on a slope the base moves up and down, and leans, as it should
     weights = {**WEIGHTS, "upright": 0.5, "lin_vel_z": -0.25, "foot_clearance": -0.5}
 

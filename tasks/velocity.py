@@ -32,7 +32,6 @@ from roborl.task import (
     gravity_in_base,
     joint_pos,
     joint_vel,
-    landing,
     last_action,
     minus,
     moving,
@@ -40,6 +39,7 @@ from roborl.task import (
     remembered,
     rotate_into,
     sensor,
+    short_swings,
     slip,
     stepping,
     tracking,
@@ -152,8 +152,8 @@ class Velocity(Task):
     swing_m: ClassVar[float]
     """The wanted height of a foot that swings [m]."""
 
-    swing_s: ClassVar[tuple[float, float]]
-    """A time in the air of which nothing is earned, and the longest that pays [s]."""
+    swing_s: ClassVar[float]
+    """A swing shorter than this costs [s]."""
 
     phase_s: ClassVar[float]
     """The longest phase, in the air or on the ground, that pays [s]."""
@@ -289,8 +289,8 @@ class Velocity(Task):
             "upright": tracking(xp, gravity[:, :2], math.sqrt(0.2)),
             "pose": xp.exp(-xp.mean(deviation * deviation, axis=1)),
             "gait": xp.where(moves, rhythm, xp.zeros_like(rhythm)),
-            "feet_phase": stepping(xp, air, ground, moves, self.phase_s),
-            "feet_air_time": landing(xp, before.memory["air_time"], air, *self.swing_s) / self.control_dt,
+            "feet_air_time": stepping(xp, air, ground, moves, self.phase_s),
+            "short_swings": short_swings(xp, before.memory["air_time"], air, self.swing_s) / self.control_dt,
             "foot_clearance": clearance(xp, self.foot_height(after), speed, self.swing_m),
             "foot_slip": slip(xp, self.foot_contact(after), speed),
             "lin_vel_z": velocity[:, 2] * velocity[:, 2],

@@ -133,21 +133,20 @@ def stepping(xp: Any, air: Array, ground: Array, moves: Array, longest_s: float 
     return xp.sum(xp.where(moves[:, None], walk, stand), axis=1)
 
 
-def landing(xp: Any, air_before: Array, air: Array, least_s: float, most_s: float) -> Array:
-    """Return what the feet that just touched down earn, (N,) [s]: their time in the air, over ``least_s``.
+def short_swings(xp: Any, air_before: Array, air: Array, least_s: float) -> Array:
+    """Return by how much the swings that end in this step were shorter than ``least_s``, summed, (N,) [s].
 
-    ``sum_i (min(t_i, most) - least)`` over the feet that land: pattering costs. The air time of Rudin et al. 2021,
-    table 2, with a longest time that pays.
+    A cost against pattering. Paying long swings instead, as the air time of Rudin et al. 2021 does, also pays short
+    stances.
 
     Args:
         xp: the array namespace.
         air_before: (N, feet) times in the air a step before [s].
         air: (N, feet) times in the air now [s].
-        least_s: a time in the air of which nothing is earned [s].
-        most_s: the longest time that pays [s].
+        least_s: the time in the air from which a swing costs nothing [s].
     """
-    earned = xp.clip(air_before, None, most_s) - least_s
-    return xp.sum(xp.where((air_before > 0.0) & (air == 0.0), earned, xp.zeros_like(earned)), axis=1)
+    missing = xp.clip(least_s - air_before, 0.0, None)
+    return xp.sum(xp.where((air_before > 0.0) & (air == 0.0), missing, xp.zeros_like(missing)), axis=1)
 
 
 def gait(xp: Any, air: Array, ground: Array, together: Pairs, apart: Pairs, width_s: float) -> Array:

@@ -14,8 +14,8 @@ from roborl.task import (
     clearance,
     foot_times,
     gait,
-    landing,
     moving,
+    short_swings,
     slip,
     stepping,
     tracking,
@@ -110,10 +110,10 @@ def test_stepping_pays_short_phases_and_standing_pays_the_ground():
     assert stepping(np, air, ground, np.array([False]), 0.3) == pytest.approx([0.1])
 
 
-def test_landing_pays_long_swings_and_costs_short_ones():
-    before, now = np.array([[0.1, 0.2, 0.5, 0.0, 0.3]]), np.array([[0.0, 0.0, 0.0, 0.0, 0.32]])
-    # landed after 0.1, 0.2 and 0.5 s, of which 0.25 pays: -0.05 + 0.05 + 0.1; one never left, one is still in the air
-    assert landing(np, before, now, 0.15, 0.25) == pytest.approx([0.1])
+def test_a_swing_costs_what_it_was_too_short():
+    before, now = np.array([[0.1, 0.15, 0.5, 0.0, 0.1]]), np.array([[0.0, 0.0, 0.0, 0.0, 0.12]])
+    # landed after 0.1, 0.15 and 0.5 s of the wanted 0.2 s; one never left, one is still in the air
+    assert short_swings(np, before, now, 0.2) == pytest.approx([0.1 + 0.05])
 
 
 def test_a_trot_keeps_time_and_a_pace_does_not():

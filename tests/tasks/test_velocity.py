@@ -132,14 +132,14 @@ def test_the_rewards_of_a_robot_at_rest_by_hand():
     at_rest = flat_fields(task, [0.0, 0.0, 0.0])
     terms = terms_of(task, at_rest, 0.0, at_rest)
     # perfect in every way; standing, each of four feet earns its 0.3 s on the ground
-    wanted = {"track_lin_vel": 1.0, "track_ang_vel": 1.0, "upright": 1.0, "pose": 1.0, "feet_phase": 1.2}
+    wanted = {"track_lin_vel": 1.0, "track_ang_vel": 1.0, "upright": 1.0, "pose": 1.0, "feet_air_time": 1.2}
     assert {name: value for name, value in terms.items() if abs(value) > 1e-9} == pytest.approx(wanted)
 
 
 def test_the_rewards_of_a_robot_that_moves_by_hand():
     task, _ = make("Go1VelocityFlat")
     command = [0.5, 0.1, -0.2]
-    before = flat_fields(task, command, last=0.25, air_time=[0.2, 0.08, 0.1, 0.12])
+    before = flat_fields(task, command, last=0.25, air_time=[0.25, 0.08, 0.1, 0.12])
     qpos = before.qpos[0].copy()
     qpos[2] = 0.3
     h = math.sqrt(0.5)
@@ -178,9 +178,9 @@ def test_the_rewards_of_a_robot_that_moves_by_hand():
     # together (0, 3): 0 and 0.1 - 0.4, cut at 0.2; (1, 2): 0.02 and 0. apart (0, 1): 0 - 0 and 0.1 - 0.1;
     # (2, 3): 0.12 - 0.4, cut, and 0 - 0; (0, 2): 0 and 0.1 - 0.12; (1, 3): 0.1 - 0.4, cut, and 0
     assert terms["gait"] == pytest.approx(math.exp(-(3 * 0.04 + 2 * 0.0004) / 6 / 0.13**2))
-    assert terms["feet_phase"] == pytest.approx(0.1 + 0.1 + 0.12)  # 0.4 s is too long
-    # the first and the last have landed, after 0.2 and 0.12 s; 0.15 s earn nothing
-    assert terms["feet_air_time"] == pytest.approx((0.05 - 0.03) / 0.02)
+    assert terms["feet_air_time"] == pytest.approx(0.1 + 0.1 + 0.12)  # 0.4 s is too long
+    # the first and the last have landed, after 0.25 and 0.12 s of the wanted 0.15 s
+    assert terms["short_swings"] == pytest.approx(0.03 / 0.02)
     # soles 0, 0.03, 0.06 and 0.01 high, 0.06 wanted, speeds 0.5, 1, 2, 0.1
     assert terms["foot_clearance"] == pytest.approx(0.06 * 0.5 + 0.03 * 1.0 + 0.0 + 0.05 * 0.1)
     assert terms["foot_slip"] == pytest.approx(0.25 + 0.01)
