@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from roborl import models
 from roborl.arguments import field_docs
 from roborl.cli import _parser, main
 from roborl.run.checkpoint import Checkpoints
@@ -74,7 +75,24 @@ REFUSED = {
     "an unknown precision": ("train sac PendulumSwingup --precision half", "precision must be one of 'float32'"),
     "an unknown setting": ("train sac PendulumSwingup --hiden 64", "unrecognized arguments: --hiden 64"),
     "a shortened setting": ("train sac PendulumSwingup --step 5", "unrecognized arguments: --step 5"),
-    "an unknown option": ("train sac PendulumSwingup --option mass=2", "unknown option of PendulumSwingup 'mass'"),
+    "an unknown option": ("train sac PendulumSwingup --option length=2", "unknown option of PendulumSwingup 'length'"),
+    "an inverted range": (
+        "train sac Hopper --option mass=[1.2,0.8]",
+        "mass's upper end must be a number in [1.2, inf]",
+    ),
+    "a range that is none": (
+        "train sac Hopper --option friction=2",
+        "friction must be two numbers, the lower one first",
+    ),
+    "noise of a term that is not": (
+        'train sac CartpoleSwingup --option sensor_noise={"angle":0.1}',
+        "unknown measured observation term 'angle'; did you mean 'pole_angle'?",
+    ),
+    "a range of what the model has not": ("tasks CartpoleSwingup --option armature=[0.5,1]", "the model has no"),
+    "a model file that is not there": ("train sac Hopper --option xml_file=nowhere.xml", "no MJCF at 'nowhere.xml'"),
+    "a model file that does not parse": ("tasks Hopper --option xml_file=broken.xml", "broken.xml is not a valid MJCF"),
+    "a model file of another robot": ("tasks CartpoleSwingup --option xml_file=other.xml", "unknown joint 'slider'"),
+    "a gallery that is no picture": ("tasks --gallery film.gif", "--gallery takes a .png or .jpg file"),
     "an option without a value": ("train sac PendulumSwingup --option mass", "expected NAME=VALUE, got 'mass'"),
     "an option of a wrong kind": ("train sac CartpoleTrack --option command_period_s=3", "command_period_s"),
     "an unknown device": ("train sac PendulumSwingup --device tpu", "device must be cpu, cuda or cuda:NUMBER"),
@@ -119,6 +137,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     (folder / "my_task.py").write_text(MY_TASK)
     (folder / "broken.py").write_text("class Mine(\n")
     (folder / "empty.onnx").touch()
+    (folder / "broken.xml").write_text("<mujoco>\n  <worldbody>\n    <bod/>\n  </worldbody>\n</mujoco>\n")
+    shutil.copy(models.path_of("gymnasium/hopper"), folder / "other.xml")
     (folder / "folder").mkdir()
     (folder / "folder2" / "run").mkdir(parents=True)
     (folder / "folder2" / "run" / "config.json").touch()

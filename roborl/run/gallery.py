@@ -21,7 +21,7 @@ def picture(name: str) -> np.ndarray:
         env.reset(seed=0)
         rng = np.random.default_rng(0)
         for _ in range(STEPS):
-            env.step(rng.uniform(env.single_action_space.low, env.single_action_space.high)[None])
+            env.step(rng.uniform(env.sim.action_low, env.sim.action_high)[None])
         return env.picture(0)
 
 

@@ -49,8 +49,21 @@ def test_a_bundle_of_the_tracking_task_has_its_delays_histories_and_command(tmp_
     names = [term.name for term in manifest.observations]
     assert "command" in names and "pole_mass" not in names  # that is for critics alone
     assert manifest.observations[0].history == 3
+    assert manifest.action_law == "ctrl = default + scale * action"
     report = bundle.verify(path, episodes=3)
     assert report.passed, report.table()
+
+
+def test_a_bundle_says_where_a_task_has_an_action_law_of_its_own_and_which_delay_it_was_trained_with(
+    tmp_path: Path,
+) -> None:
+    settings = {"hidden": (8,), "batch_size": 8, "learning_starts": 40, "updates_per_step": 0.1}
+    run: dict[str, Any] = {"steps": 50, "compile": False, "threads": 1, "tensorboard": False, "quiet": True}
+    options = {"action_delay": [0, 1]}
+    trained = api.train("sac", "ArmReach", out=tmp_path / "run", options=options, settings=settings, **run)
+    manifest = Policy.load(api.export(trained.run_dir)).manifest
+    assert manifest.action_law.startswith("ArmReach.control: Move the targets on, within reach of the joints")
+    assert manifest.action_delay == (0, 1)
 
 
 def test_verifying_runs_every_check_and_the_simulation(exported: Path) -> None:
