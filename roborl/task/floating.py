@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roborl.errors import UnknownName
-from roborl.task.fields import Array
+from roborl.task.fields import Array, Fields
 from roborl.task.terms import Reader, Source
 
 if TYPE_CHECKING:
@@ -48,14 +48,19 @@ def gravity_in_base(xp: Any, quaternion: Array) -> Array:
 
 
 def projected_gravity(joint: str = "root") -> Source:
-    """The direction of gravity in the frame of a free joint's body, (N, 3): what an IMU's orientation says."""
+    """The direction of gravity in the frame of a free joint's body, (N, 3): what an IMU says, of tilted gravity too."""
 
     def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
         start = _free_joint(model, joint)[0] + 3
-        return (
-            lambda f: gravity_in_base(f.xp, f.qpos[:, start : start + 4]),
-            tuple(f"gravity.{axis}" for axis in "xyz"),
-        )
+
+        def reader(f: Fields) -> Array:
+            xp, quaternion = f.xp, f.qpos[:, start : start + 4]
+            gravity = f.params.get("gravity")  # each simulation's own, where it is drawn
+            if gravity is None:
+                return gravity_in_base(xp, quaternion)
+            return rotate_into(xp, quaternion, gravity / xp.sqrt(xp.sum(gravity * gravity, axis=1))[:, None])
+
+        return reader, tuple(f"gravity.{axis}" for axis in "xyz")
 
     return Source("projected_gravity", {"joint": joint}, bind)
 

@@ -308,3 +308,13 @@ def test_good_tracking_goes_up_a_level_and_bad_goes_down():
         sim.step(np.zeros((3, 12)))
     # a whole episode of tracking to perfection earns 1
     assert (sim.fields.memory["tracked"] <= 4 / 1000).all() and (sim.fields.memory["tracked"] > 2 / 1000).all()
+
+
+def test_tilted_gravity_is_what_the_robot_feels():
+    sim = Sim(tasks.load("Go1VelocityFlat", gravity_tilt=0.3, sensor_noise=0.0), 20)
+    sim.reset()
+    term = next(t for t in sim.describe()["observations"]["policy"] if t["name"] == "projected_gravity")
+    felt = sim.observe()["policy"][:, term["start"] : term["stop"]]
+    # the base is level: its frame's directions are the world's
+    assert felt == pytest.approx(sim.fields.params["gravity"] / 9.81, abs=1e-12)
+    assert np.ptp(felt[:, 0]) > 0.1
