@@ -57,6 +57,12 @@ class Task(TaskOptions, ABC):
     A task with options of its own is a frozen dataclass whose fields are the options.
     """
 
+    def __init_subclass__(cls) -> None:
+        """Raise ConfigError if the task has an option of its own with the name of one that every task has."""
+        for name in cls.__dict__.get("__annotations__", {}):
+            if name in vars(Randomization()):
+                raise ConfigError(f"{cls.__name__} has an option of its own named {name!r}, which every task has")
+
     robot: Any
     """A model of `roborl.models` ("cartpole"), one of Gymnasium's ("gymnasium/hopper"), or an MJCF's path (.xml): a
     str. A property where options decide."""

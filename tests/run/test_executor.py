@@ -189,8 +189,8 @@ def test_a_task_of_ours_and_one_of_a_users_file_are_found_before_gymnasiums(tmp_
     assert set(make_executor("CartpoleTrack", 1).spaces.obs) == {"policy", "critic"}
     with pytest.raises(UnknownName, match="unknown task 'HalfCheeta-v5'; did you mean 'roborl/HalfCheetah-v1'"):
         make_executor("HalfCheeta-v5", 1)
-    with pytest.raises(UnknownName, match="unknown option of CartpoleTrack 'mass'"):
-        make_executor("CartpoleTrack", 1, options={"mass": 1})
+    with pytest.raises(UnknownName, match="unknown option of CartpoleTrack 'length'"):
+        make_executor("CartpoleTrack", 1, options={"length": 1})
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def my_file(tmp_path):
 
 def test_a_task_in_a_users_own_file_is_loaded_with_its_options(my_file):
     task = tasks.load(f"{my_file}:Mine", height=2.0)
-    assert task.options() == {"height": 2.0}
+    assert task.options().items() >= {"height": 2.0, "friction": None}.items()
     sim = Sim(task)
     sim.reset()
     assert np.isfinite(sim.step(np.zeros((1, 1))).reward).all()
@@ -255,6 +255,12 @@ def test_a_task_in_a_users_own_file_is_loaded_with_its_options(my_file):
 def test_a_users_file_that_is_wrong_is_told_what_is_wrong(my_file, name, error, message):
     with pytest.raises(error, match=message):
         tasks.load(name.format(file=my_file, folder=my_file.parent))
+
+
+def test_an_option_that_every_task_has_is_not_a_tasks_own_too(my_file):
+    my_file.write_text(MINE.replace("height", "mass"))
+    with pytest.raises(UsageError, match="Mine has an option of its own named 'mass', which every task has"):
+        tasks.load(f"{my_file}:Mine")
 
 
 def test_a_users_file_that_does_not_run_is_told_why(my_file):
