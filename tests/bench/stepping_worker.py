@@ -115,7 +115,6 @@ PARAMETERS = {
     "com": 0.005,
     "friction": (0.7, 1.2),
     "motor_strength": (0.9, 1.1),
-    "gravity_tilt": 0.02,
 }
 SENSORS = {"sensor_noise": 0.01, "sensor_bias": 0.01, "observation_delay": (0, 2), "action_delay": (0, 2)}
 PUSHES = {"push_speed": (0.1, 0.5), "push_interval_s": (5.0, 10.0)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Container
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,17 +28,19 @@ VECTORS = ("HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid")
 """The tasks on which gymnasium's own vector environments are measured too."""
 
 
-def subjects_of(task: str) -> list[str]:
+def subjects_of(task: str, without: Container[str]) -> list[str]:
     """The names of who steps a task."""
     names = ["bare", "rollout", "roborl", "roborl-randomised", "roborl-real"]
     if task in DM_CONTROL or tasks.load(task).robot.startswith("gymnasium/"):
         names.append("envpool")
-    return [*names, "gymnasium-sync", "gymnasium-async"] if task in VECTORS else names
+    if task in VECTORS:
+        names += ["gymnasium-sync", "gymnasium-async"]
+    return [name for name in names if name not in without]
 
 
-def measure(task: str, repeats: int) -> dict[str, object]:
+def measure(task: str, repeats: int, without: Container[str] = ()) -> dict[str, object]:
     """One row: roborl's rate, and the medians of its ratios."""
-    names = subjects_of(task)
+    names = subjects_of(task, without)
     with ExitStack() as stack:
         workers = {
             name: stack.enter_context(
@@ -82,10 +85,11 @@ def main() -> None:
     short = [task_id.removeprefix("roborl/").removesuffix("-v1") for task_id in tasks.TASKS]
     parser.add_argument("--task", nargs="+", default=short)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--without", nargs="*", default=[], help="subjects to leave out, as gymnasium-async")
     parser.add_argument("--trial", action="store_true", help="do not write the results")
     options = parser.parse_args()
     use_few_cores()
-    rows = [measure(task, options.repeats) for task in options.task]
+    rows = [measure(task, options.repeats, options.without) for task in options.task]
     if not options.trial:
         title = (
             f"{NUM_ENVS} simulations of every task on {CORES} cores, median of {options.repeats} interleaved repeats"
