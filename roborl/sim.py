@@ -14,6 +14,7 @@ from roborl.derived import Derived, on_demand
 from roborl.disturbances import ActionDelay, InitialSpread, Pushes
 from roborl.drawn import DrawnParameters
 from roborl.errors import ConfigError, NonFinite, check_count, check_in
+from roborl.levels import LEVEL, Levels
 from roborl.task.contract import Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
@@ -22,12 +23,6 @@ from roborl.task.sources import LAST_ACTION
 
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat")
 """The state fields a task may read; all of the state is saved."""
-
-LEVEL = "level"
-"""The memory of each simulation's level of difficulty, where the task has levels: it outlasts episodes."""
-
-NEXT_LEVEL = "level/next"
-"""The memory of one more than the next episode's level; 0 where it has not been decided."""
 
 # NaN, infinite or huge: MuJoCo resets the simulation, or for a control takes 0, and only counts a warning
 _UNSTABLE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADCTRL) + 1)
@@ -142,8 +137,8 @@ class Sim:
         self._pushes = Pushes(task.randomization, self.batch, self.model, task.control_dt)
         self._start = InitialSpread(task.randomization, self.model)
         widths = dict(task.memory) | self.observer.memory | self._delay.memory | self._pushes.memory
-        if task.levels > 0:
-            widths |= {LEVEL: 1, NEXT_LEVEL: 1}
+        self._levels = Levels(task)
+        widths |= self._levels.memory
         # MuJoCo cannot recompute fields as stepped from a state: they are saved with the memory, after its own names
         self._derived = Derived(self.batch, self.model, task.reads)
         outputs = self._derived.outputs
@@ -210,7 +205,7 @@ class Sim:
         self._counters[ids, 2] = 0
         draw = self._draw(ids)
         self._parameters.reset(ids, draw)
-        level = self._next_level(ids, draw) if self.task.levels > 0 else None
+        level = self._levels.begin_episodes(self.fields, ids, self._counters[ids, 1], draw)
         self.batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._memory[ids] = 0.0
         if level is not None:
@@ -236,28 +231,8 @@ class Sim:
         self.diverged[ids] = False
 
     def end_episodes(self, ids: np.ndarray) -> None:
-        """Decide the levels of the next episodes of ``ids (n,)`` from their present state.
-
-        A reset does so too, where it has not been done; but between an episode's end and the reset there may be a step
-        that goes for nothing.
-        """
-        if self.task.levels > 0:
-            promoted = self.fields.memory[LEVEL][ids] + self.task.promotion(self.fields[ids])[:, None]
-            self.fields.memory[NEXT_LEVEL][ids] = np.maximum(promoted, 0.0) + 1.0
-
-    def _next_level(self, ids: np.ndarray, draw: Draw) -> np.ndarray:
-        """Return the levels (n, 1) of the episodes that begin."""
-        undecided = self.fields.memory[NEXT_LEVEL][ids, 0] == 0.0
-        if undecided.any():
-            self.end_episodes(ids[undecided])
-        task, level = self.task, self.fields.memory[NEXT_LEVEL][ids] - 1.0
-        above = level >= task.levels
-        if above.any():
-            level = np.where(above, draw.integers("level/any", 0, task.levels - 1), level)
-        first = self._counters[ids, 1:2] == 0
-        if first.any():
-            level = np.where(first, draw.integers("level/first", 0, task.first_levels - 1), level)
-        return level
+        """Say that the episodes of ``ids (n,)`` end in their present state: it decides their next levels."""
+        self._levels.end_episodes(self.fields, ids)
 
     def step(self, action: np.ndarray) -> StepResult:
         """Advance every simulation by one control period.

@@ -5,7 +5,7 @@ import pytest
 
 from roborl import tasks
 from roborl.disturbances import ACTION_DELAY, PUSH_STEPS_LEFT
-from roborl.sim import LEVEL, Sim
+from roborl.sim import Sim
 from roborl.task import Task, Term, joint_pos, joint_vel, last_action, remembered
 from roborl.task.observer import OBS_DELAY
 
@@ -167,48 +167,3 @@ def test_a_start_beyond_a_limit_on_purpose_stays_there(ball):
     sim = Sim(Beyond(xml_file=ball.xml_file).with_options(initial_pos=0.1), 50)
     sim.reset()
     assert sim.fields.qpos[:, 7].max() == 0.4 and sim.fields.qpos[:, 7].min() < 0.4
-
-
-class Climb(Ball):
-    """Goes up a level where an episode lasted, down where it did not."""
-
-    levels, first_levels = 5, 2
-
-    def promotion(self, last):
-        return np.where(last.time > 0.1, 1.0, -1.0)
-
-
-def test_levels_outlast_episodes_and_go_up_and_down_with_what_was_achieved(ball):
-    sim = Sim(Climb(xml_file=ball.xml_file), 60)
-    sim.reset()
-    level = sim.fields.memory[LEVEL][:, 0].copy()
-    assert set(level) == {0.0, 1.0}
-    for _ in range(3):
-        for _ in range(10):
-            sim.step(np.zeros((60, 1)))
-        sim.reset(np.arange(30))  # these have lasted
-        level[:30] += 1.0
-        assert np.array_equal(sim.fields.memory[LEVEL][:, 0], level)
-    for _ in range(10):
-        sim.step(np.zeros((60, 1)))
-    sim.reset()
-    again = sim.fields.memory[LEVEL][:, 0]
-    top = np.flatnonzero(level == 4.0)
-    assert len(top) > 5 and len(set(again[top])) > 2, "beyond the highest level any is drawn"
-    assert np.array_equal(np.delete(again, top), np.delete(level, top) + 1.0)
-    sim.step(np.zeros((60, 1)))
-    lowered = np.maximum(again - 1.0, 0.0)
-    sim.reset()
-    assert np.array_equal(sim.fields.memory[LEVEL][:, 0], lowered)
-
-
-def test_a_new_seed_begins_at_a_first_level_again(ball):
-    sim = Sim(Climb(xml_file=ball.xml_file), 20)
-    sim.reset()
-    first = sim.fields.memory[LEVEL].copy()
-    for _ in range(10):
-        sim.step(np.zeros((20, 1)))
-    sim.reset()
-    sim.seed(np.arange(20))
-    sim.reset()
-    assert np.array_equal(sim.fields.memory[LEVEL], first)
