@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from worker import serve
@@ -24,34 +24,50 @@ def random_actions(low: Any, high: Any, num_envs: int, dtype: Any) -> np.ndarray
     return (low + uniform * (high - low)).astype(dtype)
 
 
-def _model(task: str) -> tuple[Any, int]:
-    """A task's compiled model and its physics steps a control step."""
+class Physics(NamedTuple):
+    """What the limits need of a task: they begin as its episodes do, and send the controls of random actions."""
+
+    model: Any
+    substeps: int
+    starts: np.ndarray
+    """(num_envs, n) full physics states."""
+    controls: np.ndarray
+    """(CYCLE, num_envs, nu)."""
+
+
+def _physics(task: str, num_envs: int) -> Physics:
+    import mujoco
+
     from roborl import tasks
-    from roborl.sim import compile_task
+    from roborl.sim import Sim
 
-    loaded = tasks.load(task)
-    model = compile_task(loaded)
-    return model, round(loaded.control_dt / model.opt.timestep)
-
-
-def _controls(model: Any, num_envs: int) -> np.ndarray:
-    limited = model.actuator_ctrllimited.astype(bool)
-    low, high = np.where(limited[:, None], model.actuator_ctrlrange, (-1.0, 1.0)).T
-    return random_actions(low, high, num_envs, np.float64)
+    sim = Sim(tasks.load(task), num_envs)
+    sim.reset()
+    full = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    starts = np.zeros((num_envs, mujoco.mj_stateSize(sim.model, full)))
+    data = mujoco.MjData(sim.model)
+    for state, start in zip(sim.batch.state, starts, strict=True):
+        mujoco.mj_setState(sim.model, data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_getState(sim.model, data, start, full)
+    actions = random_actions(sim.action_low, sim.action_high, num_envs, np.float64)
+    controls = np.stack([sim.task.control(sim.fields, action) for action in actions])
+    return Physics(sim.model, sim.substeps, starts, controls)
 
 
 def bare(task: str, num_envs: int) -> Work:
-    """The limit: a loop of mj_step in two threads; no observation, no reward, no reset."""
+    """The limit: a loop of mj_step in two threads; no observation, no reward, back to the start after each cycle."""
     import mujoco
 
-    model, substeps = _model(task)
+    model, substeps, starts, controls = _physics(task, num_envs)
     datas = [mujoco.MjData(model) for _ in range(num_envs)]
-    actions = _controls(model, num_envs)
+    full = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
 
     def part(first: int, steps: int) -> None:
         for step in range(steps):
             for i in range(first, num_envs, THREADS):
-                datas[i].ctrl[:] = actions[step % CYCLE, i]
+                if step % CYCLE == 0:
+                    mujoco.mj_setState(model, datas[i], starts[i], full)
+                datas[i].ctrl[:] = controls[step % CYCLE, i]
                 mujoco.mj_step(model, datas[i], substeps)
 
     def work(steps: int) -> None:
@@ -65,25 +81,18 @@ def bare(task: str, num_envs: int) -> Work:
 
 
 def rollout(task: str, num_envs: int) -> Work:
-    """The other limit: mujoco.rollout over many control steps at once, which no environment can do."""
+    """The other limit: mujoco.rollout over a whole cycle at once, which no environment can do."""
     import mujoco
     from mujoco.rollout import Rollout
 
-    model, substeps = _model(task)
+    model, substeps, starts, controls = _physics(task, num_envs)
     datas = [mujoco.MjData(model) for _ in range(THREADS)]
-    size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
-    mujoco.mj_getState(model, datas[0], start := np.zeros(size), mujoco.mjtState.mjSTATE_FULLPHYSICS)
-    states = np.tile(start, (num_envs, 1))
-    controls = np.repeat(_controls(model, num_envs).swapaxes(0, 1), substeps, axis=1)  # (num_envs, steps, nu)
+    repeated = np.repeat(controls.swapaxes(0, 1), substeps, axis=1)  # (num_envs, CYCLE * substeps, nu)
     roll = Rollout(nthread=THREADS)
 
     def work(steps: int) -> None:
-        nonlocal states
-        done = 0
-        while done < steps:
-            count = min(CYCLE, steps - done)
-            trajectory, _ = roll.rollout(model, datas, states, controls[:, : count * substeps])
-            states, done = trajectory[:, -1].copy(), done + count
+        for done in range(0, steps, CYCLE):
+            roll.rollout(model, datas, starts, repeated[:, : min(CYCLE, steps - done) * substeps])
 
     return work
 

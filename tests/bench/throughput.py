@@ -1,7 +1,8 @@
 """How fast 64 simulations of every task step, against their limits and the peers.
 
-The limits are a bare loop of mj_step in two threads and mujoco.rollout: no observations, rewards or resets. Each
-repeat asks every subject once; a ratio is taken within a repeat, and the table shows the medians.
+The limits are a bare loop of mj_step in two threads and mujoco.rollout: no observations or rewards, and a start anew
+every 64 steps, whatever has fallen by then. Each repeat asks every subject once; a ratio is taken within a repeat, and
+the table shows the medians.
 """
 
 from __future__ import annotations
