@@ -115,9 +115,7 @@ class Pushes:
             memory[PUSH_STEPS_LEFT][ids] = draw.integers(PUSH_STEPS_LEFT, *self._interval)
 
     def step(self, memory: Mapping[str, np.ndarray], draw: Draw) -> None:
-        """Count down; set the forces of the coming control step."""
-        if not self.memory:
-            return
+        """Count down; set the forces of the coming control step. Only where there are pushes."""
         left = memory[PUSH_STEPS_LEFT]
         left -= 1.0
         due = left[:, 0] <= 0.0

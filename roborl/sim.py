@@ -69,7 +69,7 @@ def compile_task(task: Task) -> mujoco.MjModel:
     Raises:
         ConfigError: if the control period is no whole multiple of the model's time step, or there are no actuators.
     """
-    spec = models.load(task.robot if task.xml_file is None else task.xml_file)
+    spec = models.load(task.model_source)
     task.edit(spec)
     for parameter in task.parameters().values():
         parameter.prepare(spec)
@@ -132,8 +132,7 @@ class Sim:
         self.observer = Observer(task, self.model, len(self.action_names))
         self._records = self.observer.records and record_observations
         self._parameters = DrawnParameters(task.parameters(), self.batch, self.model)
-        delay = task.randomization.action_delay or task.action.delay
-        self._delay = ActionDelay(delay, len(self.action_names))
+        self._delay = ActionDelay(task.action_delay, len(self.action_names))
         self._pushes = Pushes(task.randomization, self.batch, self.model, task.control_dt)
         self._start = InitialSpread(task.randomization, self.model)
         widths = dict(task.memory) | self.observer.memory | self._delay.memory | self._pushes.memory

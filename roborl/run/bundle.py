@@ -115,7 +115,7 @@ def _describe_task(sim: Sim, common: dict[str, Any]) -> Manifest:
         control_rate_hz=1.0 / task.control_dt,
         model_sha256=hashlib.sha256(binary.tobytes()).hexdigest(),
         action_law=_action_law(task),
-        action_delay=task.randomization.action_delay or law.delay,
+        action_delay=task.action_delay,
         joint_names=tuple(sim.model.joint(i).name for i in range(sim.model.njnt)),
         command_names=tuple(name for name in task.memory if name == "command"),
         **common,

@@ -38,8 +38,8 @@ def describe_task(task: Task) -> dict[str, Any]:
     result = sim.step(np.zeros((1, len(sim.action_names))))
     return sim.describe() | {
         "summary": inspect.getdoc(task) or "",
-        "model": str(models.path_of(task.xml_file or task.robot)),
-        "licence": models.licence(task.xml_file or task.robot),
+        "model": str(models.path_of(task.model_source)),
+        "licence": models.licence(task.model_source),
         "options": own_options(task),
         "randomization": {
             name: value for name, value in vars(task.randomization).items() if value != getattr(Randomization(), name)

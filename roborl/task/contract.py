@@ -172,6 +172,17 @@ class Task(TaskOptions, ABC):
         """Control steps in an episode."""
         return round(self.episode_length_s / self.control_dt)
 
+    @property
+    def model_source(self) -> str:
+        """The model that is loaded: the user's file, or else the robot."""
+        return self.robot if self.xml_file is None else self.xml_file
+
+    @property
+    def action_delay(self) -> tuple[int, int]:
+        """The shortest and the longest delay of an action, in control steps: the randomisation's, or the task's own."""
+        delay = self.randomization.action_delay
+        return self.action.delay if delay is None else delay
+
     def parameters(self) -> dict[str, Parameter]:
         """Return all parameters that are drawn: the task's own and those of its randomisation.
 

@@ -100,9 +100,8 @@ class Draw:
 
     def integers(self, name: str, low: int, high: int, size: int = 1) -> Array:
         """Return (N, size) whole numbers, as floats, uniform in low, ..., high (both included)."""
-        return self._convert(
-            low + np.floor((high - low + 1) * self._pairs(name, (size + 1) // 2)[:, :size])
-        )  # never rounds up to high + 1
+        units = self._pairs(name, (size + 1) // 2)[:, :size]
+        return self._convert(low + np.floor((high - low + 1) * units))  # never rounds up to high + 1
 
     def units(self, sizes: Mapping[str, int]) -> dict[str, Array]:
         """Return, for each name, (N, size) numbers uniform in [0, 1): those of `uniform`, at the cost of one draw."""
