@@ -82,9 +82,10 @@ class OffPolicyLoop:
         self.env_steps += self.episodes.add(step)
         self._observe(~(step.terminated | step.truncated))
         due = math.floor((self.env_steps - self.settings.learning_starts) * self.settings.updates_per_step)
-        while self.updates < due - 1:
+        calls = (due - self.updates) // self.learner.updates_per_call
+        for _ in range(calls - 1):
             self._keep(*self._compiled_learn(self.state, *self._batch()))
-        if self.updates < due:
+        if calls > 0:
             # the last update and the actions that follow from it are one compiled call: a call costs more than acting
             changed, metrics, action = self._compiled_learn_and_act(
                 self.state, *self._batch(), self._tensors(self._obs), self._noise()
@@ -107,7 +108,7 @@ class OffPolicyLoop:
         return torch.randn(shape, generator=self._act_noise).to(self._device)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        batch = self.replay.sample(self._sample, self.settings.batch_size)
+        batch = self.replay.sample(self._sample, self.learner.updates_per_call * self.settings.batch_size)
         noise = torch.randn(self.learner.update_noise_shape(), generator=self._update_noise)
         return batch.to(self._device), noise.to(self._device)
 
@@ -121,7 +122,7 @@ class OffPolicyLoop:
             if name.endswith("loss") and not math.isfinite(value):
                 raise NonFinite(f"{name} is {value.item()} in update {self.updates}")
         self.metrics = metrics
-        self.updates += 1
+        self.updates += self.learner.updates_per_call
 
     def _learn(self, state: Tree, packed: Tensor, noise: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Make one update; its result takes the place of the state in memory, 0-d tensors excepted."""
