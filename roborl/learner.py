@@ -14,9 +14,10 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from roborl.errors import ConfigError
+from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.tree import Tree
+from roborl.nn.mlp import PRECISIONS
+from roborl.nn.tree import Tree, tree_map
 
 Obs = dict[str, Tensor]
 """Observation groups: name to (N, width). Always "policy"; "critic" (privileged) where the task declares
@@ -160,5 +161,38 @@ class OffPolicyLearner(Learner):
 
     Its configuration has ``batch_size``, ``buffer_size``, ``learning_starts`` (steps of random actions before
     the first update) and ``updates_per_step`` (updates for each environment step, however many environments
-    there are).
+    there are); `check_off_policy` validates what all have.
     """
+
+    @property
+    def updates_per_call(self) -> int:
+        """How many updates one call of `update` makes, D: its batch is D times ``batch_size`` transitions.
+
+        One; or, where the policy is updated less often than the critics, as many critic updates as come to one of
+        the policy, which is the last: so each call is the same computation, and none of it is thrown away.
+        """
+        return 1
+
+
+def check_off_policy(config: Any) -> None:
+    """Raise ConfigError unless the settings that all off-policy learners have are in their ranges."""
+    if not isinstance(config.hidden, tuple) or not config.hidden:
+        raise ConfigError(f"hidden must be a tuple of one or more widths, as (256, 256), got {config.hidden!r}")
+    for width in config.hidden:
+        check_count("each width in hidden", width, 1)
+    check_count("batch_size", config.batch_size, 1)
+    check_count("buffer_size", config.buffer_size, config.batch_size)
+    check_count("learning_starts", config.learning_starts, 0)
+    check_range("updates_per_step", config.updates_per_step, 0.0, open_low=True)
+    check_range("gamma", config.gamma, 0.0, 1.0)
+    for name in ("actor_lr", "critic_lr"):
+        check_range(name, getattr(config, name), 0.0, 1.0)
+    check_in("normalize_obs", config.normalize_obs, (False, True))
+    check_in("precision", config.precision, PRECISIONS)
+
+
+def split(batch: Transitions, parts: int) -> list[Transitions]:
+    """Return a batch in so many equal parts, the first rows first."""
+    size = len(batch.reward) // parts
+    assert size * parts == len(batch.reward), (len(batch.reward), parts)
+    return [tree_map(lambda leaf, i=i: leaf[i * size : (i + 1) * size], batch) for i in range(parts)]

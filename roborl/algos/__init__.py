@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from roborl.learner import Learner
 
 LEARNERS: dict[str, str] = {
+    "ddpg": "roborl.algos.ddpg:DDPG",
     "sac": "roborl.algos.sac:SAC",
+    "td3": "roborl.algos.td3:TD3",
 }
 
 

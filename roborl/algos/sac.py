@@ -15,26 +15,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from roborl.errors import ConfigError, check_count, check_in, check_range
-from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions
+from roborl.errors import check_range
+from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_off_policy
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.gaussian import sample_tanh_gaussian, tanh_gaussian_action
-from roborl.nn.graph import GraphBuilder, PolicyGraph
-from roborl.nn.mlp import PRECISIONS, Layers, ensemble_mlp, init_ensemble, init_mlp, mlp
-from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.graph import PolicyGraph
+from roborl.nn.mlp import Layers, ensemble_mlp, init_ensemble, init_mlp, mlp
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize, update_normalizer
+from roborl.nn.policy import tanh_mlp_graph
 from roborl.nn.tree import tree_map
 
 #: Bounds of the policy's log standard deviation, a plain clamp, as in Haarnoja's code and stable-baselines3.
 #: (A smooth map onto [-5, 2] keeps a gradient at the bounds; the clamp is kept because with it runs are
 #: comparable.)
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
-
-#: Normalised observations are clipped to +- this many deviations.
-OBS_CLIP = 10.0
 
 
 @dataclass(frozen=True)
@@ -73,23 +70,12 @@ class SACConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of one or more widths, as (256, 256), got {self.hidden!r}")
-        for width in self.hidden:
-            check_count("each width in hidden", width, 1)
-        check_count("batch_size", self.batch_size, 1)
-        check_count("buffer_size", self.buffer_size, self.batch_size)
-        check_count("learning_starts", self.learning_starts, 0)
-        check_range("updates_per_step", self.updates_per_step, 0.0, open_low=True)
-        check_range("gamma", self.gamma, 0.0, 1.0)
+        check_off_policy(self)
         check_range("tau", self.tau, 0.0, 1.0, open_low=True)
-        for name in ("actor_lr", "critic_lr", "alpha_lr"):
-            check_range(name, getattr(self, name), 0.0, 1.0)
+        check_range("alpha_lr", self.alpha_lr, 0.0, 1.0)
         check_range("init_alpha", self.init_alpha, 0.0, open_low=True)
         if self.target_entropy is not None:
             check_range("target_entropy", self.target_entropy)
-        check_in("normalize_obs", self.normalize_obs, (False, True))
-        check_in("precision", self.precision, PRECISIONS)
 
 
 class SACState(NamedTuple):
@@ -310,23 +296,12 @@ class SAC(OffPolicyLearner):
 
     def policy_graph(self, state: SACState) -> PolicyGraph:
         """Return ``tanh(mean)`` of the raw policy observation, the normaliser included."""
-        g = GraphBuilder()
-        x = g.input("obs", self.spaces.obs["policy"])
-        if self.config.normalize_obs:
-            stats = state.normalizer["policy"]
-            x = g.clip(g.mul(g.sub(x, _array(stats.mean)), _array(inverse_std(stats))), -OBS_CLIP, OBS_CLIP)
         *hidden, head = state.actor
-        for layer in hidden:
-            x = g.relu(g.linear(x, _array(layer["w"]), _array(layer["b"])))
-        width = self.spaces.action  # the head's first half is the mean
-        g.output("actions", g.tanh(g.linear(x, _array(head["w"][:, :width]), _array(head["b"][:width]))))
-        return g.build()
+        mean = {"w": head["w"][:, : self.spaces.action], "b": head["b"][: self.spaces.action]}
+        stats = state.normalizer["policy"] if self.config.normalize_obs else None
+        return tanh_mlp_graph([*hidden, mean], stats)
 
     @property
     def _groups(self) -> tuple[str, ...]:
         """The observation groups that are read, each once."""
         return tuple(dict.fromkeys(("policy", self.spaces.critic_group)))
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().float().numpy()

@@ -19,6 +19,9 @@ class NormalizerState(NamedTuple):
     """(), float64: rows seen (float32 would stop counting at 2^24 rows)."""
 
 
+#: Normalised observations are clipped to +- this many deviations.
+OBS_CLIP = 10.0
+
 #: The smallest variance that is divided by: a constant observation stays 0 and does not explode.
 MIN_VARIANCE = 1e-8
 
@@ -57,7 +60,7 @@ def update_normalizer(state: NormalizerState, x: Tensor) -> NormalizerState:
     return NormalizerState(state.mean + new_share * delta, merged, total)
 
 
-def normalize(state: NormalizerState, x: Tensor, clip: float = 10.0) -> Tensor:
+def normalize(state: NormalizerState, x: Tensor, clip: float = OBS_CLIP) -> Tensor:
     """Return ``(x - mean) / sqrt(var)``, clipped.
 
     Args:

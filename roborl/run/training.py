@@ -24,6 +24,7 @@ from roborl.run.config import RunConfig
 from roborl.run.executor import make_executor
 from roborl.run.files import atomic_dir, atomic_write_json, os_errors, remove_tree
 from roborl.run.log import MetricsLog, Progress
+from roborl.run.loop import Loop
 from roborl.run.off_policy import OffPolicyLoop
 
 CONFIG = "config.json"
@@ -113,7 +114,8 @@ def resume(
         if steps is not None and steps < meta["env_steps"]:
             trained = f"{run_dir} has been trained for {meta['env_steps']} steps"
             raise UsageError(f"{trained}: steps must be at least as many, got {steps}")
-        loaded.fill_replay(loop.replay)
+        if loop.replay is not None:
+            loaded.fill_replay(loop.replay)
         try:
             loop.restore(loaded.tensors, meta)
         except KeyError as error:
@@ -130,7 +132,7 @@ def resume(
         return _train(config, run_dir, loop, checkpoints, log, meta["wall_s"], quiet)
 
 
-def _make_loop(config: RunConfig) -> OffPolicyLoop:
+def _make_loop(config: RunConfig) -> Loop[Any]:
     torch.set_num_threads(config.threads)
     learner_config = config.learner_config()
     executor = make_executor(config.task, config.num_envs, num_threads=config.sim_threads, options=config.options)
@@ -141,7 +143,7 @@ def _make_loop(config: RunConfig) -> OffPolicyLoop:
 def _train(
     config: RunConfig,
     run_dir: Path,
-    loop: OffPolicyLoop,
+    loop: Loop[Any],
     checkpoints: Checkpoints,
     log: MetricsLog,
     wall_before_s: float,
@@ -202,7 +204,7 @@ def _check_finite(arrays: Mapping[str, torch.Tensor | np.ndarray]) -> None:
             raise NonFinite(f"{name} is not finite")
 
 
-def _inspected(error: NonFinite, run_dir: Path, loop: OffPolicyLoop, saved: int | None) -> NonFinite:
+def _inspected(error: NonFinite, run_dir: Path, loop: Loop[Any], saved: int | None) -> NonFinite:
     """Write the state in which a run broke for inspection; return the error that says so."""
     folder = run_dir / "failure"
     try:

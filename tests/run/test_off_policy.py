@@ -31,7 +31,7 @@ def test_the_compiled_update_in_place_is_the_pure_one(learner: str) -> None:
     pure = tree_map(torch.clone, loop.state)
     noise = torch.Generator().manual_seed(0)
     for _ in range(10):
-        packed = loop.replay.sample(loop._sample, 8).double()
+        packed = loop.replay.sample(loop._sample, 8 * loop.learner.updates_per_call).double()
         drawn = torch.randn(loop.learner.update_noise_shape(), generator=noise, dtype=torch.float64)
         obs = {name: packed[:1, where] for name, where in loop.replay.layout.columns().items()}
         act_noise = torch.randn(loop.learner.act_noise_shape(1), generator=noise, dtype=torch.float64)
@@ -43,3 +43,14 @@ def test_the_compiled_update_in_place_is_the_pure_one(learner: str) -> None:
         torch.testing.assert_close(metrics, expected, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(action, wanted, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(flatten(loop.state), flatten(pure), rtol=1e-9, atol=1e-9)
+
+
+def test_a_delayed_policy_is_updated_once_its_critics_updates_are_all_due() -> None:
+    loop = make_loop("td3", "CartpoleTrack", compiled=False)
+    loop.begin()
+    updates = []
+    while loop.env_steps < 15:
+        loop.advance()
+        updates.append(loop.updates)
+    assert updates == [0] * 9 + [2, 2, 4, 4, 6, 6]  # one a step from step 9 on, taken in pairs
+    assert (loop.state.critic_opt.count, loop.state.actor_opt.count) == (6, 3)

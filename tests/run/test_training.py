@@ -25,9 +25,8 @@ from roborl.run.config import RunConfig
 from roborl.run.log import read_metrics
 from roborl.run.training import default_run_dir
 
-TINY: dict[str, Any] = {
-    "sac": {"hidden": [8], "batch_size": 8, "learning_starts": 40, "updates_per_step": 0.1, "buffer_size": 5000}
-}
+OFF_POLICY = {"hidden": [8], "batch_size": 8, "learning_starts": 40, "updates_per_step": 0.1, "buffer_size": 5000}
+TINY: dict[str, Any] = {"ddpg": OFF_POLICY, "sac": OFF_POLICY, "td3": OFF_POLICY}
 
 MY_TASK = '''
 from dataclasses import dataclass

@@ -1,0 +1,32 @@
+"""The policy graph of a multilayer perceptron that ends in a tanh."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from roborl.nn.graph import GraphBuilder, PolicyGraph
+from roborl.nn.mlp import Layers
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, inverse_std
+
+
+def tanh_mlp_graph(layers: Layers, stats: NormalizerState | None = None) -> PolicyGraph:
+    """Return ``tanh(mlp(normalize(obs)))`` with ReLU between the layers: input "obs", output "actions".
+
+    Args:
+        layers: of the network, as `roborl.nn.mlp.init_mlp` makes them.
+        stats: of the raw observations; None where they are not normalised.
+    """
+    g = GraphBuilder()
+    x = g.input("obs", layers[0]["w"].shape[0])
+    if stats is not None:
+        x = g.clip(g.mul(g.sub(x, _array(stats.mean)), _array(inverse_std(stats))), -OBS_CLIP, OBS_CLIP)
+    *hidden, head = layers
+    for layer in hidden:
+        x = g.relu(g.linear(x, _array(layer["w"]), _array(layer["b"])))
+    g.output("actions", g.tanh(g.linear(x, _array(head["w"]), _array(head["b"]))))
+    return g.build()
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().float().numpy()
