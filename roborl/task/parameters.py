@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roborl.errors import ConfigError, UnknownName, check_range
+from roborl.errors import ConfigError, check_range
+from roborl.task.sources import body_number
 
 if TYPE_CHECKING:
     import mujoco
@@ -86,10 +87,7 @@ class BodyMass(Parameter):
 
     def nominal(self, model: mujoco.MjModel) -> np.ndarray:
         """Return the body's mass, (1,)."""
-        known = [model.body(i).name for i in range(model.nbody)]
-        if self.body not in known:
-            raise UnknownName("body", self.body, known)
-        return np.array([model.body(self.body).mass[0]])
+        return model.body_mass[[body_number(model, self.body)]]
 
     def sample(self, units: np.ndarray, nominal: np.ndarray) -> np.ndarray:
         """Return masses, (N, 1)."""
@@ -97,7 +95,7 @@ class BodyMass(Parameter):
 
     def bind(self, model: mujoco.MjModel) -> Apply:
         """Scale the body's mass and inertia."""
-        body, nominal = model.body(self.body).id, self.nominal(model)
+        body, nominal = body_number(model, self.body), self.nominal(model)
 
         def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
             multiple = values / nominal
