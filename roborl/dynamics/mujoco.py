@@ -6,7 +6,8 @@ import mujoco
 import numpy as np
 
 from roborl.dynamics.contract import Dynamics, Prediction, Rollout
-from roborl.sim import STATE_FIELDS, Sim, SimState, compile_task
+from roborl.layout import STATE_FIELDS
+from roborl.sim import Sim, SimState, compile_task
 from roborl.task.contract import Task
 from roborl.task.fields import Fields
 

@@ -60,7 +60,7 @@ def measure(task: str, repeats: int, without: Container[str] = ()) -> dict[str, 
         times = [{name: worker.seconds(steps) / steps for name, worker in workers.items()} for _ in range(repeats)]
 
     def ratio(name: str, of: str = "roborl") -> float | None:
-        return round(statistics.median(t[name] / t[of] for t in times), 3) if name in names else None
+        return round(statistics.median(t[name] / t[of] for t in times), 3) if {name, of} <= {*names} else None
 
     row = {
         "task": task,
