@@ -30,6 +30,7 @@ class Layout:
         params: name -> width.
 
     Attributes:
+        memory_widths: name -> columns, in the memory's order, the derived fields last.
         nmemory: columns of the memory.
     """
 
@@ -39,6 +40,7 @@ class Layout:
         self._state = {name: _columns_of(batch.bind(name), batch.state) for name in STATE_FIELDS}
         shapes = {**{name: (width,) for name, width in memory.items()}}
         shapes |= {_derived_key(name): output.shape[1:] for name, output in derived.items()}
+        self.memory_widths = {name: int(np.prod(shape)) for name, shape in shapes.items()}
         columns, self.nmemory = _side_by_side(shapes)
         self._memory = {name: columns[name] for name in memory}
         self._derived = {name: columns[_derived_key(name)] for name in derived}
