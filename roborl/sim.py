@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from roborl.layout import Layout
 from roborl.levels import LEVEL, Levels
 from roborl.task.contract import Task
 from roborl.task.draw import Draw
+from roborl.task.fields import Fields
 from roborl.task.observer import Observer
 from roborl.task.sources import LAST_ACTION
 
@@ -138,7 +140,8 @@ class Sim:
         self._layout = Layout(
             self.batch,
             {**task.memory, **self.observer.memory, **self._delay.memory, **self._pushes.memory, **self._levels.memory},
-            outputs,
+            {name: output.shape[1:] for name, output in outputs.items()}
+            | {name: (width,) for name, width in task.derives.items()},
             self._parameters.widths,
         )
         self._memory = np.zeros((num_sims, self._layout.nmemory))
@@ -146,6 +149,13 @@ class Sim:
         self.seed(np.arange(num_sims) if seeds is None else seeds)
 
         self._begin = self.batch.state[0].copy()  # the model's default state
+        fresh = np.empty_like(self.batch.state), np.empty_like(self._memory), np.empty_like(self._parameters.rows)
+
+        def first_rows(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Fields]:
+            rows = fresh[0][:n], fresh[1][:n], fresh[2][:n]
+            return *rows, self._layout.fields(*rows)
+
+        self._fresh = functools.lru_cache(maxsize=32)(first_rows)  # most resets are of a few simulations
         self._before_physics = np.empty_like(self.batch.state)
         self._before_memory = np.empty_like(self._memory)
         self.fields = self._layout.fields(self.batch.state, self._memory, self._parameters.rows)
@@ -199,8 +209,8 @@ class Sim:
         self._parameters.reset(ids, draw)
         level = self._levels.begin_episodes(self.fields, ids, self._counters[ids, 1], draw)
         # the rows that begin are made apart and written as a whole: their fields are read and written without ids
-        physics, memory = np.tile(self._begin, (len(ids), 1)), np.zeros((len(ids), self._layout.nmemory))
-        f = self._layout.fields(physics, memory, self._parameters.rows[ids])
+        physics, memory, params, f = self._fresh(len(ids))
+        physics[...], memory[...], params[...] = self._begin, 0.0, self._parameters.rows[ids]
         if level is not None:
             f.memory[LEVEL][...] = level
         # copied before any is written: one may be a view of another's field
@@ -217,6 +227,7 @@ class Sim:
         self._derived.after_reset(ids)
         for name, output in self._derived.outputs.items():
             getattr(f, name)[...] = output[ids]
+        self._derive(f)
         if self._records:
             for name, value in self.observer.record(f, draw, first=True).items():
                 f.memory[name][...] = value
@@ -251,6 +262,7 @@ class Sim:
         self._derived.after_step()
         for view, output in self._copies:
             view[...] = output
+        self._derive(f)
         self.note_divergence()
         self._counters[:, 2] += np.uint64(1)
         if self._memory.size:
@@ -268,6 +280,11 @@ class Sim:
         for value in others:
             reward = reward + value
         return StepResult(reward, terms, terminated, success)
+
+    def _derive(self, f: Fields) -> None:
+        if self.task.derives:
+            for name, value in self.task.derive(f).items():
+                getattr(f, name)[...] = value
 
     def _check_shapes(self, values: Mapping[str, np.ndarray | None]) -> None:
         for name, value in values.items():

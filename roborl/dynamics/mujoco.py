@@ -40,7 +40,7 @@ class MujocoDynamics(Dynamics):
         self._records_suffice = (
             type(task).control is Task.control
             and type(task).advance is Task.advance
-            and not (task.reads or self._sim.fields.memory)
+            and not (task.reads or task.derives or self._sim.fields.memory)
         )
 
     def _make_sim(self, num_sims: int) -> Sim:

@@ -98,6 +98,10 @@ class Task(TaskOptions, ABC):
     """Names of the derived fields that the task reads (``sensordata``, ``site_xpos``, ...), beside qpos, qvel, act,
     ctrl and time. A property where options decide."""
 
+    derives: Any = {}
+    """The task's own derived fields, ``Mapping[str, int]``: name -> width; what `derive` computes once for each state,
+    and observations, rewards and terminations then read as ``f.NAME (N, width)``. A property where options decide."""
+
     derived: ClassVar[str] = "as_stepped"
     """Whether derived fields are "current" or "as_stepped", one substep behind, as Gymnasium's tasks read them."""
 
@@ -128,6 +132,10 @@ class Task(TaskOptions, ABC):
         if law.default is not None:
             action = f.xp.asarray(law.default, dtype=action.dtype) + action
         return action
+
+    def derive(self, f: Fields) -> dict[str, Array]:
+        """Return the task's own derived fields (N, width) by name, from the state, what it reads, and parameters."""
+        return {}
 
     def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:
         """Return the memory after a step: the arrays that change, from fields whose memory is the old one."""

@@ -133,6 +133,7 @@ def test_its_functions_are_the_same_on_numpy_and_on_torch(task_id, precision, to
         result |= {f"group {k}": v for k, v in sim.observer.observe(after).items()}
         result |= {
             "control": task.control(before, given),
+            **{f"derived {k}": v for k, v in task.derive(after).items()},
             **{f"start {k}": v for k, v in task.reset(draw_at(0, convert), before).items()},
             **{f"advance {k}": v for k, v in task.advance(after, given, draw_at(9, convert)).items()},
             "stage cost": stage_cost(task, after, given),
