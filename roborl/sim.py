@@ -16,8 +16,8 @@ from roborl.disturbances import ActionDelay, InitialSpread, Pushes
 from roborl.drawn import DrawnParameters
 from roborl.errors import ConfigError, NonFinite, check_count, check_in
 from roborl.layout import Layout
-from roborl.levels import LEVEL, Levels
-from roborl.task.contract import Task
+from roborl.levels import Levels
+from roborl.task.contract import LEVEL, Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
 from roborl.task.observer import Observer
@@ -93,10 +93,10 @@ class Sim:
         num_threads: threads that step them; 0: one for each processor.
         seeds: (N,) each simulation's seed; default 0, 1, ..., N - 1.
         model: the task's compiled model, where it has been compiled before.
-        record_observations: whether the readings of recorded terms are kept; a planner that never observes can do
-            without.
+        record_observations: see the attribute.
 
     Attributes:
+        record_observations: whether the readings of recorded terms are kept; who does not observe can do without.
         fields: the live fields; arrays change with each step.
         diverged: (N,) bool, true where MuJoCo found the last step unstable (and reset the state in silence), or its
             control not finite (and took 0).
@@ -129,7 +129,7 @@ class Sim:
 
         self._bind_action()
         self.observer = Observer(task, self.model, len(self.action_names))
-        self._records = self.observer.records and record_observations
+        self.record_observations = record_observations
         self._parameters = DrawnParameters(task.parameters(), self.batch, self.model)
         self._delay = ActionDelay(task.action_delay, len(self.action_names))
         self._pushes = Pushes(task.randomization, self.batch, self.model, task.control_dt)
@@ -228,7 +228,7 @@ class Sim:
         for name, output in self._derived.outputs.items():
             getattr(f, name)[...] = output[ids]
         self._derive(f)
-        if self._records:
+        if self.record_observations and self.observer.records:
             for name, value in self.observer.record(f, draw, first=True).items():
                 f.memory[name][...] = value
         self._memory[ids] = memory
@@ -302,7 +302,7 @@ class Sim:
         if self._overrides_advance:
             for name, value in self.task.advance(self.fields, action, draw).items():
                 memory[name][...] = value
-        if self._records:
+        if self.record_observations and self.observer.records:
             for name, value in self.observer.record(self.fields, draw, first=False).items():
                 memory[name][...] = value
 

@@ -185,7 +185,7 @@ class Observer:
             if b.memory_size == b.width:
                 updates[b.key] = reading
             elif first:
-                updates[b.key] = f.xp.tile(reading, (1, b.memory_size // b.width))
+                updates[b.key] = f.xp.concat([reading] * (b.memory_size // b.width), axis=1)
             else:
                 updates[b.key] = f.xp.concat((f.memory[b.key][:, b.width :], reading), axis=1)
         return updates
@@ -212,7 +212,7 @@ def _check_names(task: Task, term: Term) -> None:
     """Raise if a term reads memory or a parameter that the task has not."""
     source = term.source.origin()
     owner = type(task).__name__
-    if source["kind"] == "remembered" and source["memory"] not in task.memory:
-        raise UnknownName(f"memory of {owner}", source["memory"], task.memory)
+    if source["kind"] == "remembered" and source["memory"] not in task.remembers:
+        raise UnknownName(f"memory of {owner}", source["memory"], task.remembers)
     if source["kind"] == "parameter" and source["parameter"] not in task.parameters():
         raise UnknownName(f"parameter of {owner}", source["parameter"], task.parameters())
