@@ -21,12 +21,12 @@ class Layout:
     """The columns of fields in rows of physics, memory and parameters, one row a simulation.
 
     Derived fields have columns of the memory, after its own names: MuJoCo cannot recompute fields as stepped from a
-    state.
+    state, nor a task its own that follow from them.
 
     Args:
         batch: the simulations; its state has the rows of physics.
         memory: name -> width.
-        derived: name -> (N, ...), the derived fields.
+        derived: name -> the shape of a simulation's derived field.
         params: name -> width.
 
     Attributes:
@@ -35,11 +35,15 @@ class Layout:
     """
 
     def __init__(
-        self, batch: Batch, memory: Mapping[str, int], derived: Mapping[str, np.ndarray], params: Mapping[str, int]
+        self,
+        batch: Batch,
+        memory: Mapping[str, int],
+        derived: Mapping[str, tuple[int, ...]],
+        params: Mapping[str, int],
     ) -> None:
         self._state = {name: _columns_of(batch.bind(name), batch.state) for name in STATE_FIELDS}
-        shapes = {**{name: (width,) for name, width in memory.items()}}
-        shapes |= {_derived_key(name): output.shape[1:] for name, output in derived.items()}
+        shapes = {name: (width,) for name, width in memory.items()}
+        shapes |= {_derived_key(name): shape for name, shape in derived.items()}
         self.memory_widths = {name: int(np.prod(shape)) for name, shape in shapes.items()}
         columns, self.nmemory = _side_by_side(shapes)
         self._memory = {name: columns[name] for name in memory}

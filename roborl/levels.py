@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from roborl.task.contract import Task
+from roborl.task.contract import LEVEL, Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
-
-LEVEL = "level"
-"""The memory of each simulation's level, where the task has levels."""
 
 NEXT_LEVEL = "level/next"
 """The memory of one more than the next episode's level; 0 where it has not been decided."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,9 +16,10 @@ from roborl.disturbances import ActionDelay, InitialSpread, Pushes
 from roborl.drawn import DrawnParameters
 from roborl.errors import ConfigError, NonFinite, check_count, check_in
 from roborl.layout import Layout
-from roborl.levels import LEVEL, Levels
-from roborl.task.contract import Task
+from roborl.levels import Levels
+from roborl.task.contract import LEVEL, Task
 from roborl.task.draw import Draw
+from roborl.task.fields import Fields
 from roborl.task.observer import Observer
 from roborl.task.sources import LAST_ACTION
 
@@ -91,10 +93,10 @@ class Sim:
         num_threads: threads that step them; 0: one for each processor.
         seeds: (N,) each simulation's seed; default 0, 1, ..., N - 1.
         model: the task's compiled model, where it has been compiled before.
-        record_observations: whether the readings of recorded terms are kept; a planner that never observes can do
-            without.
+        record_observations: see the attribute.
 
     Attributes:
+        record_observations: whether the readings of recorded terms are kept; who does not observe can do without.
         fields: the live fields; arrays change with each step.
         diverged: (N,) bool, true where MuJoCo found the last step unstable (and reset the state in silence), or its
             control not finite (and took 0).
@@ -128,7 +130,7 @@ class Sim:
 
         self._bind_action()
         self.observer = Observer(task, self.model, len(self.action_names))
-        self._records = self.observer.records and record_observations
+        self.record_observations = record_observations
         self._parameters = DrawnParameters(task.parameters(), self.batch, self.model)
         self._delay = ActionDelay(task.action_delay, len(self.action_names))
         self._pushes = Pushes(task.randomization, self.batch, self.model, task.control_dt)
@@ -139,7 +141,8 @@ class Sim:
         self._layout = Layout(
             self.batch,
             {**task.memory, **self.observer.memory, **self._delay.memory, **self._pushes.memory, **self._levels.memory},
-            outputs,
+            {name: output.shape[1:] for name, output in outputs.items()}
+            | {name: (width,) for name, width in task.derives.items()},
             self._parameters.widths,
         )
         self.memory_widths = self._layout.memory_widths
@@ -148,6 +151,13 @@ class Sim:
         self.seed(np.arange(num_sims) if seeds is None else seeds)
 
         self._begin = self.batch.state[0].copy()  # the model's default state
+        fresh = np.empty_like(self.batch.state), np.empty_like(self._memory), np.empty_like(self._parameters.rows)
+
+        def first_rows(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Fields]:
+            rows = fresh[0][:n], fresh[1][:n], fresh[2][:n]
+            return *rows, self._layout.fields(*rows)
+
+        self._fresh = functools.lru_cache(maxsize=32)(first_rows)  # most resets are of a few simulations
         self._before_physics = np.empty_like(self.batch.state)
         self._before_memory = np.empty_like(self._memory)
         self.fields = self._layout.fields(self.batch.state, self._memory, self._parameters.rows)
@@ -201,8 +211,8 @@ class Sim:
         self._parameters.reset(ids, draw)
         level = self._levels.begin_episodes(self.fields, ids, self._counters[ids, 1], draw)
         # the rows that begin are made apart and written as a whole: their fields are read and written without ids
-        physics, memory = np.tile(self._begin, (len(ids), 1)), np.zeros((len(ids), self._layout.nmemory))
-        f = self._layout.fields(physics, memory, self._parameters.rows[ids])
+        physics, memory, params, f = self._fresh(len(ids))
+        physics[...], memory[...], params[...] = self._begin, 0.0, self._parameters.rows[ids]
         if level is not None:
             f.memory[LEVEL][...] = level
         # copied before any is written: one may be a view of another's field
@@ -219,7 +229,8 @@ class Sim:
         self._derived.after_reset(ids)
         for name, output in self._derived.outputs.items():
             getattr(f, name)[...] = output[ids]
-        if self._records:
+        self._derive(f)
+        if self.record_observations and self.observer.records:
             for name, value in self.observer.record(f, draw, first=True).items():
                 f.memory[name][...] = value
         self._memory[ids] = memory
@@ -241,6 +252,7 @@ class Sim:
         self._derived.after_step()
         for view, output in self._copies:
             view[...] = output
+        self._derive(f)
         self.note_divergence()
         self._counters[:, 2] += np.uint64(1)
         if self._memory.size:
@@ -276,6 +288,11 @@ class Sim:
             reward = reward + value
         return StepResult(reward, terms, terminated, success)
 
+    def _derive(self, f: Fields) -> None:
+        if self.task.derives:
+            for name, value in self.task.derive(f).items():
+                getattr(f, name)[...] = value
+
     def _check_shapes(self, values: Mapping[str, np.ndarray | None]) -> None:
         for name, value in values.items():
             if value is not None and np.shape(value) != (self.num_sims,):
@@ -292,7 +309,7 @@ class Sim:
         if self._overrides_advance:
             for name, value in self.task.advance(self.fields, action, draw).items():
                 memory[name][...] = value
-        if self._records:
+        if self.record_observations and self.observer.records:
             for name, value in self.observer.record(self.fields, draw, first=False).items():
                 memory[name][...] = value
 

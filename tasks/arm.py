@@ -7,8 +7,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roborl.errors import UnknownName
-from roborl.models.arms import Arm, arm
+from roborl.models.arms import ARMS, Arm, arm
 from roborl.task import (
     Action,
     Draw,
@@ -27,9 +26,6 @@ from roborl.tasks.arm_scene import CUBE_HALF_M, add_cube, add_goal, reading
 
 if TYPE_CHECKING:
     import mujoco
-
-REWARDS = ("dense", "sparse")
-ACTION_MODES = ("joint_position_delta", "joint_torque")
 
 SUCCESS_DISTANCE_M = 0.05
 """Within this distance of the goal is success."""
@@ -83,16 +79,14 @@ class ArmTask(Task):
     control_dt = 0.04
     derived = "current"
     reads = ("sensordata",)
+    choices = {
+        "arm": tuple(ARMS),
+        "reward": ("dense", "sparse"),
+        "action_mode": ("joint_position_delta", "joint_torque"),
+    }
     camera = "fixed"
     uses_gripper = False
     uses_cube = False
-
-    def __post_init__(self) -> None:
-        arm(self.arm)
-        if self.reward not in REWARDS:
-            raise UnknownName("reward", self.reward, REWARDS)
-        if self.action_mode not in ACTION_MODES:
-            raise UnknownName("action_mode", self.action_mode, ACTION_MODES)
 
     @property
     def spec(self) -> Arm:

@@ -239,6 +239,16 @@ def parameter(name: str) -> Source:
     return Source("parameter", {"parameter": name}, bind, on_hardware=False)
 
 
+def derived(name: str, width: int = 1) -> Source:
+    """A derived field of the task's own, (N, width), listed in its ``derives``: not available on hardware."""
+
+    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
+        labels = (name,) if width == 1 else tuple(f"{name}[{i}]" for i in range(width))
+        return (lambda f: getattr(f, name)), labels
+
+    return Source("derived", {"field": name}, bind, on_hardware=False)
+
+
 def computed(name: str, function: Reader, labels: tuple[str, ...]) -> Source:
     """A free function of the fields, (N, len(labels)): allowed, and marked as not available on hardware."""
 
