@@ -103,6 +103,7 @@ class Sim:
             control not finite (and took 0).
         action_low, action_high: (na,) bounds of the action.
         action_names: the action's entries.
+        memory_widths: name -> entries, in the order in which they stand in `SimState.memory`.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Sim:
         self._derived = Derived(self.batch, self.model, task.reads)
         outputs = self._derived.outputs
         columns = widths | {_derived_key(name): output[0].size for name, output in outputs.items()}
+        self.memory_widths = columns
         self._memory = np.zeros((num_sims, sum(columns.values())))
         self._counters = np.zeros((num_sims, 3), np.uint64)
         self.seed(np.arange(num_sims) if seeds is None else seeds)
@@ -233,6 +235,21 @@ class Sim:
         """Say that the episodes of ``ids (n,)`` end in their present state: it decides their next levels."""
         self._levels.end_episodes(self.fields, ids)
 
+    def advance(self, action: np.ndarray) -> None:
+        """Advance physics and memory by one control period, as `step` does, without looking at what it is worth."""
+        f = self.fields
+        self._ctrl[...] = self.task.control(f, self._delay.step(f.memory, action))
+        if self._pushes.memory:
+            self._pushes.step(f.memory, self._draw())
+        self.batch.step(nstep=self.substeps, stage=self._stage)
+        self._derived.after_step()
+        for view, output in self._copies:
+            view[...] = output
+        self.note_divergence()
+        self._counters[:, 2] += np.uint64(1)
+        if self._memory.size:
+            self._advance_memory(action)
+
     def step(self, action: np.ndarray) -> StepResult:
         """Advance every simulation by one control period.
 
@@ -246,17 +263,7 @@ class Sim:
         np.copyto(self._before_physics, self.batch.state)
         if self._memory.size:
             np.copyto(self._before_memory, self._memory)
-        self._ctrl[...] = task.control(f, self._delay.step(f.memory, action))
-        if self._pushes.memory:
-            self._pushes.step(f.memory, self._draw())
-        self.batch.step(nstep=self.substeps, stage=self._stage)
-        self._derived.after_step()
-        for view, output in self._copies:
-            view[...] = output
-        self.note_divergence()
-        self._counters[:, 2] += np.uint64(1)
-        if self._memory.size:
-            self._advance_memory(action)
+        self.advance(action)
         terms = task.reward_terms(self._before, action, f)
         terminated, success = task.terminated(f), task.success(f)
         if terminated is None:

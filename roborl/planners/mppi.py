@@ -106,7 +106,7 @@ class MPPI(Planner):
     def __init__(self, dynamics: Dynamics, config: MPPIConfig | None = None, seed: int = 0) -> None:
         self.dynamics = dynamics
         self.config = MPPIConfig() if config is None else config
-        dt = dynamics.task.control_dt
+        dt = dynamics.control_dt
         self.horizon = round(self.config.horizon_s / dt)
         if self.horizon < 1:
             raise ConfigError(f"horizon_s must be at least a control step, {dt:g} s, got {self.config.horizon_s:g}")
