@@ -12,7 +12,7 @@ import numpy as np
 
 from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.envs import Camera
-from roborl.errors import UnknownName, check_count
+from roborl.errors import ConfigError, UnknownName, check_count
 from roborl.planners import planner_class
 from roborl.planners.contract import Plan, Planner
 from roborl.sim import Sim, SimState
@@ -67,15 +67,13 @@ class MPCPolicy:
 
     def state(self) -> dict[str, Any]:
         """Return what its next actions depend on beside the state it is given, as JSON values."""
-        plan = self.last_plan
-        kept = None if plan is None else {"U": plan.U.tolist(), "cost": plan.cost, "stats": plan.stats}
-        return {"planner": self.planner.state(), "plan": kept, "age": self._age}
+        plan = None if self.last_plan is None else self.last_plan.to_json()
+        return {"planner": self.planner.state(), "plan": plan, "age": self._age}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
         self.planner.restore(state["planner"])
-        plan = state["plan"]
-        self.last_plan = None if plan is None else Plan(np.array(plan["U"]), plan["cost"], plan["stats"])
+        self.last_plan = None if state["plan"] is None else Plan.from_json(state["plan"])
         self._age = state["age"]
 
 
@@ -203,10 +201,13 @@ def plan_episodes(
 
     Raises:
         NonFinite: if a simulation, or every prediction of it, diverged.
+        ConfigError: if the planner's dynamics predict no task.
     """
     check_count("episodes", episodes, 1)
     check_count("seed", seed, 0)
     task, steps_before = planner.dynamics.task, planner.dynamics.steps
+    if task is None:
+        raise ConfigError("episodes are of a task: the planner's dynamics predict none")
     sim = Sim(task, 1, num_threads=1)
     policy = MPCPolicy(planner, replan_steps)
     camera = None if on_frame is None else Camera(sim)
