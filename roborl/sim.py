@@ -17,6 +17,7 @@ from roborl.drawn import DrawnParameters
 from roborl.errors import ConfigError, NonFinite, check_count, check_in
 from roborl.layout import Layout
 from roborl.levels import Levels
+from roborl.task.action import Action
 from roborl.task.contract import LEVEL, Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
@@ -177,7 +178,7 @@ class Sim:
         if law.low is not None and law.high is not None:
             low, high = np.array(law.low), np.array(law.high)
         else:
-            if len(self.action_names) != self.model.nu or law.scale != 1.0 or law.default is not None:
+            if len(self.action_names) != self.model.nu or law != Action(law.names, unit=law.unit, delay=law.delay):
                 raise ConfigError(
                     f"{type(self.task).__name__}.action changes the actuators' control: give its low and high"
                 )

@@ -131,7 +131,7 @@ class Go1VelocityRough(Velocity):
 
     def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:
         """Also what was earned so far by tracking the linear velocity, as a share of the most in a whole episode."""
-        earned = tracking(f.xp, f.memory["command"][:, :2] - f.base_lin_vel[:, :2], 0.5)
+        earned = tracking(f.xp, f.memory["command"][:, :2] - self.base_lin_vel(f)[:, :2], 0.5)
         tracked = f.memory["tracked"] + earned[:, None] / self.episode_steps
         return {"tracked": tracked, **super().advance(f, action, draw)}
 

@@ -132,7 +132,8 @@ class Velocity(Task):
     """The actuated joints, in the order of the model's."""
 
     feet: ClassVar[tuple[str, ...]]
-    """The feet's names: the sensors are NAME_touch, NAME_pos and NAME_vel, in this order, after the gyro's."""
+    """The feet's names. The model's sensors are the gyro, NAME_touch, NAME_pos and NAME_vel of all feet, in this order,
+    and last the base's velocity and the world's upward direction, both in the base's frame."""
 
     together: ClassVar[Pairs]
     """Pairs of feet that step together, by number."""
@@ -179,7 +180,12 @@ class Velocity(Task):
         feet = self.feet
         critic = [
             *self._seen(noisy=False),
-            Term("base_lin_vel", derived("base_lin_vel", 3), unit="m/s", frame="base"),
+            Term(
+                "base_lin_vel",
+                computed("base_lin_vel", self.base_lin_vel, ("vx", "vy", "vz")),
+                unit="m/s",
+                frame="base",
+            ),
             Term("base_height", derived("base_height"), unit="m"),
             Term("foot_height", derived("foot_height", len(feet)), unit="m"),
             Term("foot_force", computed("foot_force", self.foot_force, feet), unit="N"),
@@ -231,23 +237,26 @@ class Velocity(Task):
     def ground(self, xp: Any, x: Array, y: Array) -> Array | float:
         """Return the height of the ground, of x's shape, or a number where it is level [m]."""
 
+    def base_lin_vel(self, f: Fields) -> Array:
+        """Return the base's velocity in its own frame, (N, 3) [m/s]: `rotate_into` without its arithmetic."""
+        return f.sensordata[:, -6:-3]
+
+    def up(self, f: Fields) -> Array:
+        """Return the world's upward direction in the base's frame, (N, 3): (0, 0, 1) upright."""
+        return f.sensordata[:, -3:]
+
     @property
     def derives(self) -> dict[str, int]:
         """What several terms of the reward and the observation are made of."""
-        return {"base_lin_vel": 3, "down": 3, "base_height": 1, "foot_height": len(self.feet)}
+        return {"base_height": 1, "foot_height": len(self.feet)}
 
     def derive(self, f: Fields) -> dict[str, Array]:
-        """The base's velocity and the world's downward direction in its frame; base and soles over the ground [m]."""
-        xp, n, quaternion = f.xp, len(self.feet), f.qpos[:, 3:7]
+        """The base's height over the ground, and that of each sole [m]."""
+        xp, n = f.xp, len(self.feet)
         feet = xp.reshape(f.sensordata[:, 3 + n : 3 + 4 * n], (-1, n, 3))
         places = xp.concat((feet, f.qpos[:, None, :3]), axis=1)
         height = places[:, :, 2] - self.ground(xp, places[:, :, 0], places[:, :, 1])
-        return {
-            "base_lin_vel": rotate_into(xp, quaternion, f.qvel[:, :3]),
-            "down": gravity_in_base(xp, quaternion),
-            "foot_height": height[:, :n] - self.sole_m,
-            "base_height": height[:, n:],
-        }
+        return {"foot_height": height[:, :n] - self.sole_m, "base_height": height[:, n:]}
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
         """In the default pose at the world's origin, moving a little, with a first command."""
@@ -278,7 +287,7 @@ class Velocity(Task):
         xp = after.xp
         command = before.memory["command"]
         moves = moving(xp, command)
-        velocity, turning, lean = after.base_lin_vel, after.qvel[:, 3:6], after.down[:, :2]
+        velocity, turning, lean = self.base_lin_vel(after), after.qvel[:, 3:6], self.up(after)[:, :2]
         angles, speeds = after.qpos[:, 7:], after.qvel[:, 6:]
         default, low, high, walk, stand = (xp.asarray(row, dtype=angles.dtype) for row in _columns(self.joints))
         width = xp.where(moves[:, None], walk, stand)
@@ -313,7 +322,7 @@ class Velocity(Task):
 
     def terminated(self, after: Fields) -> Array:
         """It has fallen: the base leans too far, or is too low."""
-        return (after.down[:, 2] > -TILT_LIMIT) | (after.base_height[:, 0] < self.lowest_m)
+        return (self.up(after)[:, 2] < TILT_LIMIT) | (after.base_height[:, 0] < self.lowest_m)
 
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
         """Move as the command says, upright, near the default pose, with small actions."""

@@ -51,6 +51,7 @@ class MujocoDynamics(SmoothDynamics):
         # rewards that need only what physics leaves behind can be had after all of it, from one call of Batch.rollout
         self._records_suffice = (
             type(task).control is Task.control
+            and task.action.plain
             and type(task).advance is Task.advance
             and not (task.reads or task.derives or one.fields.memory)
         )

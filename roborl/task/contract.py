@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -141,13 +142,34 @@ class Task(TaskOptions, ABC):
         """
 
     def control(self, f: Fields, action: Array) -> Array:
-        """Return the actuators' control (N, nu) for an action (N, na); by default ``default + scale * action``."""
-        law = self.action
+        """Return the actuators' control (N, nu) for an action (N, na); by default as `action` says.
+
+        Actuators beyond its entries keep their control.
+        """
+        xp, law = f.xp, self.action
+
+        def row(values: Sequence[float] | float) -> Array:
+            return xp.asarray(values, dtype=action.dtype)
+
+        control, width = action, action.shape[1]
+        if any(law.moves):  # none moves faster than its bounds allow
+            control = xp.minimum(xp.maximum(control, row(law.low)), row(law.high))
         if law.scale != 1.0:
-            action = law.scale * action
+            control = row(law.scale) * control
         if law.default is not None:
-            action = f.xp.asarray(law.default, dtype=action.dtype) + action
-        return action
+            control = row(law.default) + control
+        if any(law.moves):
+            control = row(law.moves) * f.ctrl[:, :width] + control
+        if any(law.lead):
+            lead, joints = row([lead or math.inf for lead in law.lead]), self.driven(f)
+            control = xp.minimum(xp.maximum(control, joints - lead), joints + lead)
+        if law.lower:
+            control = xp.minimum(xp.maximum(control, row(law.lower)), row(law.upper))
+        return control if width == f.ctrl.shape[1] else xp.concat((control, f.ctrl[:, width:]), axis=1)
+
+    def driven(self, f: Fields) -> Array:
+        """Return the positions of the joints that the action's entries drive, (N, na), where the action has a lead."""
+        raise ConfigError(f"{type(self).__name__}.action has a lead: define driven, the joints that it is before")
 
     def derive(self, f: Fields) -> dict[str, Array]:
         """Return the task's own derived fields (N, width) by name, from the state, what it reads, and parameters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -44,27 +45,27 @@ class BoundTerm:
     key: str
     late: int
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         """Entries of one reading."""
         return len(self.labels)
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """Entries in the observation: one reading for each moment of the history."""
         return self.width * self.term.history
 
-    @property
+    @functools.cached_property
     def recorded(self) -> bool:
         """Whether its readings live in memory."""
         return self.term.recorded or self.late > 0
 
-    @property
+    @functools.cached_property
     def memory_size(self) -> int:
         """Entries that its memory holds: the history, and what is still on its way."""
         return self.width * (self.term.history + self.term.delay + self.late)
 
-    @property
+    @functools.cached_property
     def bias_key(self) -> str:
         """The memory that holds its bias."""
         return f"{self.key}/bias"

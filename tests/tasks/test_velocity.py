@@ -9,7 +9,7 @@ import pytest
 from roborl import tasks
 from roborl.errors import ConfigError
 from roborl.sim import Sim
-from roborl.task import Fields
+from roborl.task import Fields, gravity_in_base, rotate_into
 from roborl.tasks.go1_velocity import Go1VelocityRough
 from roborl.tasks.velocity import Velocity, uniform_noise
 
@@ -90,6 +90,18 @@ def test_observations_are_current_and_relative_to_the_default_pose(name):
 
 
 @pytest.mark.parametrize("name", IDS)
+def test_the_bases_velocity_and_its_lean_are_those_of_its_free_joint(name):
+    task, sim = make(name, 8)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        sim.step(rng.uniform(-1, 1, (8, len(task.joints))))
+    f = sim.fields
+    assert task.base_lin_vel(f) == pytest.approx(rotate_into(np, f.qpos[:, 3:7], f.qvel[:, :3]), abs=1e-12)
+    assert task.up(f) == pytest.approx(-gravity_in_base(np, f.qpos[:, 3:7]), abs=1e-12)
+    assert np.ptp(task.up(f)[:, 2]) > 0.01
+
+
+@pytest.mark.parametrize("name", IDS)
 def test_a_robot_starts_on_the_ground_and_not_in_it(name):
     task, sim = make(name, 64)
     height = sim.fields.foot_height
@@ -115,6 +127,10 @@ def flat_fields(task: Velocity, command: list[float], last: float = 0.0, **array
     memory = {"command": command, "action/last": [last] * nj, "air_time": [0.0] * n, "ground_time": [1.0] * n}
     for name, value in arrays.items():
         (memory if name in memory else row)[name] = value
+    quaternion, velocity = (np.array([row[k][:m]], float) for k, m in (("qpos", 7), ("qvel", 3)))
+    quaternion = quaternion[:, 3:]
+    base = (*rotate_into(np, quaternion, velocity)[0], *-gravity_in_base(np, quaternion)[0])
+    row["sensordata"] = [*row["sensordata"], *base]
     as_rows = [{name: np.array([value], dtype=float) for name, value in part.items()} for part in (row, memory)]
     derived = task.derive(Fields(np, as_rows[0], {}, {}))
     return Fields(np, as_rows[0] | derived, {}, as_rows[1])
@@ -221,6 +237,8 @@ def test_falling_ends_an_episode(name):
         sim.fields.qpos[i, 3:7] = [math.cos(half), 0, math.sin(half), 0]
     sim.fields.qpos[4, 2] -= task.stand_m - task.lowest_m + 1e-6
     sim.fields.qpos[5, 2] -= task.stand_m - task.lowest_m - 1e-6
+    sim.batch.forward()
+    sim.fields.sensordata[...] = sim.batch.bind("sensordata")
     for name, value in task.derive(sim.fields).items():
         getattr(sim.fields, name)[...] = value
     assert task.terminated(sim.fields).tolist() == [False, True, False, True, True, False]
