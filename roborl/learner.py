@@ -65,6 +65,9 @@ class Transitions(NamedTuple):
     """Group to (B, width): what followed, at an episode's end its final observation."""
     terminated: Tensor
     """(B,), 1 where the task ended there and nothing follows; 0 elsewhere, at a time limit too."""
+    discount: Tensor
+    """(B,), gamma^(k - 1) where ``next_obs`` followed k steps later and ``reward`` is the sum of k discounted ones: 1
+    for a single step. It multiplies gamma."""
 
 
 class Learner(ABC):
@@ -160,8 +163,8 @@ class OffPolicyLearner(Learner):
     """A learner from replayed experience: its batch is `Transitions` in any order.
 
     Its configuration has ``batch_size``, ``buffer_size``, ``learning_starts`` (steps of random actions before
-    the first update) and ``updates_per_step`` (updates for each environment step, however many environments
-    there are); `check_off_policy` validates what all have.
+    the first update), ``updates_per_step`` (updates for each environment step, however many environments there are),
+    ``gamma``, ``n_step`` and ``hindsight`` (see `roborl.data.sampling`); `check_off_policy` validates what all have.
     """
 
     @property
@@ -185,6 +188,8 @@ def check_off_policy(config: Any) -> None:
     check_count("learning_starts", config.learning_starts, 0)
     check_range("updates_per_step", config.updates_per_step, 0.0, open_low=True)
     check_range("gamma", config.gamma, 0.0, 1.0)
+    check_count("n_step", config.n_step, 1)
+    check_count("hindsight", config.hindsight, 0)
     for name in ("actor_lr", "critic_lr"):
         check_range(name, getattr(config, name), 0.0, 1.0)
     check_in("normalize_obs", config.normalize_obs, (False, True))

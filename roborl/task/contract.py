@@ -205,6 +205,19 @@ class Task(TaskOptions, ABC):
         """Return (N,) bool, true where the goal is reached; None: the task has no such notion."""
         return None
 
+    def goal_reward(self, achieved: Array, desired: Array, xp: Any) -> Array:
+        """Return the part of the reward that depends on the goal, (N,), from goals alone, so that it can be another.
+
+        Only for a task whose observations have the groups "achieved_goal" and "desired_goal", one term each; where the
+        goal stands in other groups, it is a term with the same source.
+
+        Args:
+            achieved: (N, k) what was achieved after the step.
+            desired: (N, k) the goal, any.
+            xp: the array namespace.
+        """
+        raise UnsupportedGoals(f"{type(self).__name__} has no goals; define goal_reward")
+
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
         """Return the smooth cost of a step, for planners that want gradients, term by term."""
         raise UnsupportedCost(f"{type(self).__name__} has no smooth cost; define stage_residuals")
@@ -270,6 +283,10 @@ class Task(TaskOptions, ABC):
         if drawn:
             own["randomization"] = replace(self.randomization, **drawn)
         return replace(self, **own)
+
+
+class UnsupportedGoals(ConfigError):
+    """A learner wants to put other goals in place in a task that has none."""
 
 
 class UnsupportedCost(ConfigError):
