@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from roborl.learner import Learner
 
 LEARNERS: dict[str, str] = {
+    "a2c": "roborl.algos.a2c:A2C",
+    "ppo": "roborl.algos.ppo:PPO",
     "sac": "roborl.algos.sac:SAC",
 }
 
