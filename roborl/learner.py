@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from roborl.errors import ConfigError, check_count, check_in, check_range
+from roborl.nn.compile import Compiler
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import PRECISIONS
 from roborl.nn.tree import Tree, tree_map
@@ -70,6 +71,28 @@ class Transitions(NamedTuple):
     for a single step. It multiplies gamma."""
 
 
+class Rollout(NamedTuple):
+    """T steps of N environments in time order, all with one policy, and what was seen after the last."""
+
+    obs: Obs
+    """Group to (T + 1, N, width): row t + 1 followed step t; after an episode's last step it is the final observation,
+    and the step that follows is dead."""
+    action: Tensor
+    """(T, N, A), as the policy chose it; the environments took it clipped to [-1, 1]."""
+    reward: Tensor
+    """(T, N)."""
+    terminated: Tensor
+    """(T, N), 1 where the task ended there and nothing follows."""
+    truncated: Tensor
+    """(T, N), 1 where an episode was cut off, as by a time limit."""
+    live: Tensor
+    """(T, N), 0 where the step was a reset: a dead step is in no loss, and what follows it begins an episode."""
+    return_so_far: Tensor
+    """(T, N), the sum of the episode's rewards up to this one, each discounted by its age."""
+    memory: Tree
+    """A recurrent policy's, before the first step; None for all others."""
+
+
 class Learner(ABC):
     """A way to learn a policy; subclasses are final.
 
@@ -115,9 +138,13 @@ class Learner(ABC):
             noise: of shape ``act_noise_shape(N)``, standard normal; None for the deterministic action.
 
         Returns:
-            Actions (N, A) in [-1, 1]; extras that the learner's own data needs, name to (N, ...); the next
-            memory.
+            Actions (N, A) in [-1, 1], with noise those of an on-policy learner may lie outside; extras that the
+            learner's own data needs, name to (N, ...); the next memory.
         """
+
+    def init_memory(self, n: int) -> Tree:
+        """Return a recurrent policy's memory before the first step of n episodes: zeros; None for all others."""
+        return None
 
     @abstractmethod
     def act_noise_shape(self, n: int) -> tuple[int, ...]:
@@ -136,23 +163,6 @@ class Learner(ABC):
     @abstractmethod
     def observes(self) -> bool:
         """Whether `observe` does anything: where not, a loop need not call it."""
-
-    @abstractmethod
-    def update(self, state: Tree, batch: Any, noise: Tensor) -> tuple[Tree, Metrics]:
-        """Take one whole step of learning; pure, so that it compiles as one graph.
-
-        Args:
-            state: the learner's state.
-            batch: what to learn from (`Transitions` for an off-policy learner).
-            noise: of shape ``update_noise_shape()``, standard normal.
-
-        Returns:
-            The next state and what there is to report.
-        """
-
-    @abstractmethod
-    def update_noise_shape(self) -> tuple[int, ...]:
-        """Return the shape of the noise that `update` wants."""
 
     @abstractmethod
     def policy_graph(self, state: Tree) -> PolicyGraph:
@@ -175,6 +185,49 @@ class OffPolicyLearner(Learner):
         the policy, which is the last: so each call is the same computation, and none of it is thrown away.
         """
         return 1
+
+    @abstractmethod
+    def update(self, state: Tree, batch: Transitions, noise: Tensor) -> tuple[Tree, Metrics]:
+        """Take one whole step of learning; pure, so that it compiles as one graph.
+
+        Args:
+            state: the learner's state.
+            batch: what to learn from, ``updates_per_call * batch_size`` transitions.
+            noise: of shape ``update_noise_shape()``, standard normal.
+
+        Returns:
+            The next state and what there is to report.
+        """
+
+    @abstractmethod
+    def update_noise_shape(self) -> tuple[int, ...]:
+        """Return the shape of the noise that `update` wants."""
+
+
+class OnPolicyLearner(Learner):
+    """A learner from rollouts of its present policy.
+
+    Its configuration has ``rollout_size`` (steps between two calls of `learn`, all environments together, rounded up to
+    whole steps of each) and ``gamma``.
+
+    The policy, its normalisers included, stays as it is during a rollout; `observe` is called once after each.
+    """
+
+    @abstractmethod
+    def learn(
+        self, state: Tree, rollout: Rollout, generator: torch.Generator, compiler: Compiler
+    ) -> tuple[Tree, Metrics]:
+        """Learn from a rollout: plain Python (epochs, stops, line searches) around pure functions.
+
+        Args:
+            state: the learner's state, which is consumed: its tensors may be overwritten.
+            rollout: what the policy of this very state did.
+            generator: the source of randomness, on the CPU.
+            compiler: compiles the pure functions.
+
+        Returns:
+            The next state and what there is to report; what is called a loss must be finite.
+        """
 
 
 def check_off_policy(config: Any) -> None:

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from roborl.learner import Learner
 
 LEARNERS: dict[str, str] = {
+    "a2c": "roborl.algos.a2c:A2C",
     "ddpg": "roborl.algos.ddpg:DDPG",
+    "ppo": "roborl.algos.ppo:PPO",
     "sac": "roborl.algos.sac:SAC",
     "td3": "roborl.algos.td3:TD3",
 }

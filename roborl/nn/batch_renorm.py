@@ -132,4 +132,3 @@ def fold(params: Layers, stats: BatchStats) -> Layers:
         offset = ((layer["shift"] - mean * slope) @ layer["w"])[0]
         folded.append({"w": slope.transpose(0, 1) * layer["w"], "b": layer["b"] + offset})
     return folded
-

@@ -1,4 +1,4 @@
-"""The tanh-squashed Gaussian of bounded stochastic policies, from noise drawn outside."""
+"""The Gaussians of stochastic policies, from noise drawn outside: as it is, and squashed by tanh to be bounded."""
 
 from __future__ import annotations
 
@@ -43,3 +43,24 @@ def sample_tanh_gaussian(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[
     gaussian = -0.5 * noise * noise - log_std - 0.5 * math.log(2 * math.pi)  # (u - mean) / std is the noise
     log_det = 2 * (math.log(2) - u - softplus(-2 * u))
     return torch.tanh(u), (gaussian - log_det).sum(-1)
+
+
+def gaussian_log_prob(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
+    """Return ``sum_i log N(a_i; mean_i, std_i)``.
+
+    Args:
+        mean: (N, A).
+        log_std: (N, A), or (A,) for all rows.
+        action: (N, A).
+
+    Returns:
+        (N,) [nat].
+    """
+    assert mean.shape == action.shape and mean.shape[-1] == log_std.shape[-1]
+    z = (action - mean) * torch.exp(-log_std)
+    return (-0.5 * z * z - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def gaussian_entropy(log_std: Tensor) -> Tensor:
+    """Return ``sum_i (log std_i + log(2 pi e) / 2)``: (..., A) to (...) [nat]."""
+    return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
 
-from roborl.nn.gaussian import sample_tanh_gaussian, tanh_gaussian_action
+from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob, sample_tanh_gaussian, tanh_gaussian_action
 
 
 def draws(*shape: int) -> list[torch.Tensor]:
@@ -34,3 +34,12 @@ def test_acting_and_learning_draw_the_same_action() -> None:
     mean, log_std, noise = draws(4, 2)
     action, _ = sample_tanh_gaussian(mean, log_std, noise)
     torch.testing.assert_close(tanh_gaussian_action(mean, log_std, noise), action, rtol=0, atol=1e-15)
+
+
+def test_the_gaussians_density_and_entropy_are_torchs() -> None:
+    g = torch.Generator().manual_seed(0)
+    mean, action = (torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(2))
+    log_std = torch.tensor([-1.0, 0.0, 0.5], dtype=torch.float64)
+    reference = torch.distributions.Normal(mean, log_std.exp())
+    torch.testing.assert_close(gaussian_log_prob(mean, log_std, action), reference.log_prob(action).sum(-1))
+    torch.testing.assert_close(gaussian_entropy(log_std), reference.entropy()[0].sum())

@@ -56,3 +56,10 @@ def test_overwrite_puts_a_tree_into_the_memory_of_another_and_returns_its_scalar
     changed = overwrite(into, {"a": torch.tensor([1.0, 2.0]), "b": [torch.tensor(3.0), torch.tensor([4.0])]})
     assert into["a"] is kept and kept.tolist() == [1.0, 2.0] and into["b"][1].tolist() == [4.0]
     assert [scalar.item() for scalar in changed] == [3.0] and into["b"][0].item() == 0.0
+
+
+def test_none_is_a_tree_without_leaves() -> None:
+    tree = {"memory": None, "w": torch.ones(1)}
+    assert list(flatten(tree)) == ["w"] and flatten(None) == {}
+    assert tree_map(torch.clone, tree) == tree and tree_map(torch.clone, None) is None
+    assert unflatten(tree, flatten(tree)) == tree

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from learners import OFF_POLICY
 
-from roborl.algos import LEARNERS, learner_class
+from roborl.algos import learner_class
 from roborl.data.replay import unpack
 from roborl.errors import UsageError
 from roborl.nn.tree import flatten, tree_map
@@ -22,7 +23,7 @@ def make_loop(learner: str, task: str, compiled: bool) -> OffPolicyLoop:
     return OffPolicyLoop(config, built, executor)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", OFF_POLICY)
 def test_the_compiled_update_in_place_is_the_pure_one(learner: str) -> None:
     loop = make_loop(learner, "CartpoleTrack", compiled=True)  # its critics see more than its actor
     loop.begin()
