@@ -1,4 +1,4 @@
-"""MPC: a planner as a policy, in lock-step with the simulation (which waits for it); and whole episodes of it."""
+"""MPC: a planner as a policy, in lock-step with the simulation, which waits for it; and whole episodes of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from roborl.envs import Camera
 from roborl.errors import ConfigError, UnknownName, check_count
 from roborl.planners import planner_class
 from roborl.planners.contract import Plan, Planner
+from roborl.planners.following import action_at
+from roborl.planners.real_time import KeepingUp, RealTimeReport
 from roborl.sim import Sim, SimState
 from roborl.task.contract import Task
 
@@ -50,7 +52,7 @@ class MPCPolicy:
         self._age = 0
 
     def act(self, x: SimState) -> np.ndarray:
-        """Return the action (na,) for a state of one row.
+        """Return the action (na,) for a state of one row; between plans with feedback, where the planner gives gains.
 
         Raises:
             NonFinite: if every prediction diverged.
@@ -63,7 +65,7 @@ class MPCPolicy:
             self.plans += 1
             self._age = 0
         self._age += 1
-        return self.last_plan.U[self._age - 1]
+        return action_at(self.last_plan, self.planner.dynamics, x, self._age - 1)
 
     def state(self) -> dict[str, Any]:
         """Return what its next actions depend on beside the state it is given, as JSON values."""
@@ -123,6 +125,9 @@ class PlanResults:
     planner_steps: int
     """Control steps simulated in planning, beside those of the episodes."""
 
+    real_time: RealTimeReport | None = None
+    """How planning kept up, where the task did not wait for it."""
+
     @property
     def returns(self) -> np.ndarray:
         """(episodes,) returns."""
@@ -152,6 +157,7 @@ class PlanResults:
             "plans_per_s": self.plans / self.planning_s,
             "task_steps": steps,
             "planner_steps": self.planner_steps,
+            "real_time": None if self.real_time is None else asdict(self.real_time),
         }
 
 
@@ -183,10 +189,11 @@ def plan_episodes(
     episodes: int = 1,
     seed: int = 0,
     replan_steps: int = 1,
+    real_time: float | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
     on_frame: Callable[[Callable[[], np.ndarray]], None] | None = None,
 ) -> PlanResults:
-    """Run episodes of a planner's task, the simulation waiting for each plan.
+    """Run episodes of a planner's task.
 
     Episode i is the first one of a simulation seeded ``seed + i``; nothing in it depends on the episodes before.
 
@@ -195,6 +202,8 @@ def plan_episodes(
         episodes: how many.
         seed: the first simulation's seed; the planner's own random numbers come from the same seed by another road.
         replan_steps: control steps acted on each plan.
+        real_time: None: the simulation waits for each plan. A number: it does not, and passes so many seconds in a
+            second, while a thread plans; what comes of it is then not the same each time.
         on_step: called after each step with the episode's number, the step's, and the return so far.
         on_frame: called in each state of the first episode with a function that makes its picture, uint8
             (height, width, 3).
@@ -210,6 +219,7 @@ def plan_episodes(
         raise ConfigError("episodes are of a task: the planner's dynamics predict none")
     sim = Sim(task, 1, num_threads=1)
     policy = MPCPolicy(planner, replan_steps)
+    kept_up = None if real_time is None else KeepingUp(real_time)
     camera = None if on_frame is None else Camera(sim)
     done: list[Episode] = []
     try:
@@ -219,24 +229,30 @@ def plan_episodes(
             policy.reset(int(np.random.SeedSequence(seed + i, spawn_key=(1,)).generate_state(1, np.uint64)[0]))
             report = None if on_step is None else functools.partial(on_step, i)
             film = None if on_frame is None or camera is None or i > 0 else lambda: on_frame(lambda: camera.picture(0))
-            done.append(_run_episode(sim, policy, report, film))
+            if kept_up is None:
+                done.append(_run_episode(sim, policy.act, report, film))
+            else:
+                with kept_up.episode(planner, replan_steps, sim.state()) as act:
+                    done.append(_run_episode(sim, act, report, film))
     finally:
         if camera is not None:
             camera.close()
+    timing = None if kept_up is None else kept_up.report()
     return PlanResults(
         planner.name,
         type(task).__name__,
         asdict(planner.config) | {"replan_steps": replan_steps},
         done,
-        policy.plans,
-        policy.planning_s,
+        policy.plans if timing is None else timing.plans,
+        policy.planning_s if kept_up is None else kept_up.planning_s,
         planner.dynamics.steps - steps_before,
+        timing,
     )
 
 
 def _run_episode(
     sim: Sim,
-    policy: MPCPolicy,
+    act: Callable[[SimState], np.ndarray],
     report: Callable[[int, float], None] | None,
     film: Callable[[], None] | None,
 ) -> Episode:
@@ -247,7 +263,7 @@ def _run_episode(
     for step in range(sim.task.episode_steps):
         if film is not None:
             film()
-        action = policy.act(sim.state())
+        action = act(sim.state())
         result = sim.step(action[None])
         sim.check_finite(step)
         actions.append(action)
