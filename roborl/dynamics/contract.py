@@ -60,12 +60,12 @@ class Dynamics(ABC):
     planner may see.
 
     Attributes:
-        task: the task that is predicted; None: there is none, only dynamics and a cost.
+        task: the task that is predicted; a system that has none raises ConfigError when asked for it.
         action_low, action_high: (na,) bounds of the action, in its units.
         steps: control steps predicted so far, over all simulations: what a planner costs.
     """
 
-    task: Task | None
+    task: Task
     action_low: np.ndarray
     action_high: np.ndarray
     steps: int
@@ -73,7 +73,6 @@ class Dynamics(ABC):
     @property
     def control_dt(self) -> float:
         """Seconds between actions: the task's; a system without a task says its own."""
-        assert self.task is not None
         return self.task.control_dt
 
     @abstractmethod

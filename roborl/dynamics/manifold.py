@@ -119,3 +119,75 @@ class StateSpace:
         positions = np.setdiff1d(np.arange(self.nq), [p + i for p, _ in self.quats for i in range(4)])
         dofs = np.setdiff1d(np.arange(self.nv), [d + i for _, d in self.quats for i in range(3)])
         return positions, dofs
+
+
+def integrate_jacobians(space: StateSpace, dq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return the derivatives (N, nv, nv) of ``q + dq`` by q and by dq, for differences ``dq (N, nv)`` of positions.
+
+    For a rotation vector r of angle t they are exp(r)' and the right Jacobian of SO(3) (Sola, Deray, Atchuthan, "A
+    micro Lie theory", 2018, eq. 143):  I - (1 - cos t) / t^2 [r] + (t - sin t) / t^3 [r]^2.
+    """
+    by_q = np.tile(np.eye(space.nv), (len(dq), 1, 1))
+    by_dq = by_q.copy()
+    for _, dof in space.quats:
+        turn = slice(dof, dof + 3)
+        r = dq[:, turn]
+        hat = np.cross(np.eye(3), r[:, None, :])  # rows e_i x r, which is [r] as a matrix
+        t2 = np.sum(r * r, axis=1)[:, None, None]
+        small = t2 < 1e-8  # there the series: 1/2 - t^2/24 and 1/6 - t^2/120
+        t = np.sqrt(np.where(small, 1.0, t2))
+        first = np.where(small, 0.5 - t2 / 24.0, (1.0 - np.cos(t)) / (t * t))
+        second = np.where(small, 1.0 / 6.0 - t2 / 120.0, (t - np.sin(t)) / t**3)
+        square = hat @ hat
+        by_dq[:, turn, turn] = np.eye(3) - first * hat + second * square
+        # exp(r)' = I - sin t / t [r] + (1 - cos t) / t^2 [r]^2, and sin t / t = 1 - t^2 (t - sin t) / t^3
+        by_q[:, turn, turn] = np.eye(3) - (1.0 - t2 * second) * hat + first * square
+    return by_q, by_dq
+
+
+def rotation_rates(space: StateSpace, dq: np.ndarray, v: np.ndarray) -> np.ndarray:
+    r"""Return how fast differences ``dq (N, nv)`` from a fixed position change at velocities ``v (N, nv)``, (N, nv).
+
+    Velocities themselves, but for rotations: with r the rotation so far and w the angular velocity in the body,
+
+        dr/dt = w + r x w / 2 + c r x (r x w),   c = 1 / t^2 - cot(t / 2) / (2 t),   t = |r|,
+
+    the inverse of SO(3)'s right Jacobian (Sola et al. 2018, eq. 144). Without it a Runge-Kutta method is of second
+    order where bodies turn (Munthe-Kaas, "High order Runge-Kutta methods on manifolds", 1999).
+    """
+    if not space.quats:
+        return v
+    rates = v.copy()
+    for _, dof in space.quats:
+        turn = slice(dof, dof + 3)
+        r, w = dq[:, turn], v[:, turn]
+        c, _ = _rate_factors(np.sum(r * r, axis=1)[:, None])
+        rates[:, turn] = w + 0.5 * np.cross(r, w) + c * np.cross(r, np.cross(r, w))
+    return rates
+
+
+def rotation_rate_jacobians(space: StateSpace, dq: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the derivatives (N, nv, nv) of `rotation_rates` by dq and by v."""
+    by_dq, by_v = np.zeros((len(dq), space.nv, space.nv)), np.tile(np.eye(space.nv), (len(dq), 1, 1))
+    for _, dof in space.quats:
+        turn = slice(dof, dof + 3)
+        r, w = dq[:, turn], v[:, turn]
+        c, dc = _rate_factors(np.sum(r * r, axis=1)[:, None])
+        double = np.cross(r, np.cross(r, w))  # = r (r.w) - w (r.r)
+        by_double = np.sum(r * w, axis=1)[:, None, None] * np.eye(3)
+        by_double = by_double + r[:, :, None] * w[:, None, :] - 2.0 * w[:, :, None] * r[:, None, :]
+        r_hat, w_hat = (np.cross(np.eye(3), a[:, None, :]) for a in (r, w))
+        by_dq[:, turn, turn] = c[:, None] * by_double - 0.5 * w_hat + dc[:, None] * double[:, :, None] * r[:, None, :]
+        by_v[:, turn, turn] = np.eye(3) + 0.5 * r_hat + c[:, None] * (r_hat @ r_hat)
+    return by_dq, by_v
+
+
+def _rate_factors(t2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return c of `rotation_rates`, and its derivative by t over t, for squares t2 of t; near 0 by their series."""
+    small = t2 < 1e-2
+    t = np.sqrt(np.where(small, 1.0, t2))
+    cot, sine = 1.0 / np.tan(0.5 * t), np.sin(0.5 * t)
+    c = np.where(small, 1 / 12 + t2 * (1 / 720 + t2 * (1 / 30240 + t2 / 1209600)), 1.0 / t**2 - cot / (2.0 * t))
+    exact = (-2.0 / t**3 + cot / (2.0 * t**2) + 1.0 / (4.0 * t * sine**2)) / t
+    dc = np.where(small, 1 / 360 + t2 * (1 / 7560 + t2 * (1 / 201600 + t2 / 5987520)), exact)
+    return c, dc

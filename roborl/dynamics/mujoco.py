@@ -39,8 +39,6 @@ class MujocoDynamics(SmoothDynamics):
         model: the task's compiled model, where it has been compiled before.
     """
 
-    task: Task
-
     def __init__(self, task: Task, *, num_threads: int = 0, model: mujoco.MjModel | None = None) -> None:
         self.task = task
         self.steps = 0
@@ -178,9 +176,13 @@ class MujocoDynamics(SmoothDynamics):
         directions = space.ndx + width
         offsets = _DIFFERENCE_STEP * np.concatenate((np.eye(directions), -np.eye(directions)))[:, None]
         x = space.integrate(X, offsets[..., : space.ndx])  # (2 directions, H, nx)
-        u = U + offsets[..., space.ndx :]
+        # at its bound an action goes one way only: beyond it the control is clipped, and nothing would change
+        low, high = np.minimum(U, self.action_low), np.maximum(U, self.action_high)
+        u = np.clip(U + offsets[..., space.ndx :], low, high)
         after = self.predict(at, x.reshape(-1, space.nx), u.reshape(-1, width)).reshape(x.shape)
-        derivative = space.difference(after[directions:], after[:directions]) / (2.0 * _DIFFERENCE_STEP)
+        spans = np.full((directions, len(X), 1), 2.0 * _DIFFERENCE_STEP)
+        spans[space.ndx :, :, 0] = np.sum(u[space.ndx : directions] - u[directions + space.ndx :], axis=2)
+        derivative = space.difference(after[directions:], after[:directions]) / spans
         derivative = derivative.transpose(1, 2, 0)  # (H, ndx, directions)
         return derivative[..., : space.ndx], derivative[..., space.ndx :]
 

@@ -13,7 +13,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from roborl.disturbances import ACTION_QUEUE
+from roborl.disturbances import ACTION_QUEUE, ActionDelay
 from roborl.dynamics.manifold import StateSpace
 from roborl.errors import ConfigError
 from roborl.sim import Sim, SimState
@@ -102,11 +102,11 @@ class SmoothTask:
         zero = np.zeros(1, np.uint64)
         drawn = task.advance(f, action, Draw(zero, zero, zero))
         produced = set(drawn) | {ACTION_QUEUE, LAST_ACTION} & f.memory.keys()
-        if memory_read & drawn.keys():
+        self._advances = bool(memory_read & drawn.keys())
+        if self._advances:
             memory_read |= _reads(task.advance, f, action, Draw(zero, zero, zero))[1]
         if ACTION_QUEUE in f.memory:
             memory_read.add(ACTION_QUEUE)
-        self._advances = bool(memory_read & drawn.keys())
         names = [name for name in f.memory if name in memory_read & produced]
         self.carried = {"ctrl": sim.model.nu} if "ctrl" in fields_read else {}
         self.carried |= {name: f.memory[name].shape[1] for name in names}
@@ -116,6 +116,7 @@ class SmoothTask:
         self._memory = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(sim.memory_widths)}
         ends = np.cumsum([0, *(value.shape[1] for value in f.params.values())])
         self._params = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(f.params)}
+        self._delay = ActionDelay(task.action_delay, len(sim.action_low))
         self._check_costs(f, action)
 
     def _control_and_cost_reads(self, f: Fields, action: np.ndarray) -> tuple[set[str], set[str]]:
@@ -169,7 +170,7 @@ class SmoothTask:
         return np.concatenate(parts, axis=1)
 
     def fields(self, at: SimState, x: np.ndarray) -> Fields:
-        """Return the fields of points (N, nx), with what the points leave out as it is in ``at``."""
+        """Return the fields of points (N, nx), with what the points leave out as it is in ``at``: one row, or N."""
         parts, n = self._parts(x), len(x)
         memory = {
             name: np.broadcast_to(at.memory[:, columns], (n, columns.stop - columns.start))
@@ -182,8 +183,70 @@ class SmoothTask:
         arrays = {name: parts[name] for name in self._physics if name in parts}
         for name, (spec, width) in _GIVEN.items():
             value = at.physics[:, physics_columns(self._model, spec)]
-            arrays[name] = np.broadcast_to(value.reshape(1, -1, width), (n, value.shape[1] // width, width))
+            arrays[name] = np.broadcast_to(value.reshape(len(value), -1, width), (n, value.shape[1] // width, width))
         return Fields(np, arrays, params, memory | {name: parts[name] for name in self.carried if name != "ctrl"})
+
+    def control(self, at: SimState, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the actuators' control (N, nu) for actions u (N, na) at points x, and what memory it changes."""
+        f = self.fields(at, x)
+        changed = {ACTION_QUEUE: f.memory[ACTION_QUEUE].copy()} if ACTION_QUEUE in f.memory else {}
+        memory = {**f.memory, **changed}
+        applied = self._delay.step(memory, u)
+        if LAST_ACTION in memory:
+            changed[LAST_ACTION] = u
+        return self.task.control(f.replace_memory(memory), applied), changed
+
+    def after(
+        self, at: SimState, u: np.ndarray, ctrl: np.ndarray, changed: dict[str, np.ndarray], physics: np.ndarray
+    ) -> np.ndarray:
+        """Return the points (N, nx) after a step, of the physics ``(qpos, qvel) (N, nq + nv)`` after it.
+
+        Args:
+            at: what the points leave out.
+            u: (N, na) the actions.
+            ctrl: (N, nu) the control, and
+            changed: the memory, as of `control`.
+            physics: what became of qpos and qvel.
+        """
+        rest = {name: ctrl if name == "ctrl" else changed.get(name) for name in self.carried}
+        if self._advances:
+            known = [value if value is not None else at.memory[:, self._memory[name]] for name, value in rest.items()]
+            known = [np.broadcast_to(value, (len(u), value.shape[1])) for value in known]
+            f = self.fields(at, np.concatenate((physics, *known), axis=1))
+            zero = np.zeros(len(u), np.uint64)
+            rest |= {k: v for k, v in self.task.advance(f, u, Draw(zero, zero, zero)).items() if k in rest}
+        values = [rest[name] for name in self.carried]
+        return np.concatenate((physics, *(value for value in values if value is not None)), axis=1)
+
+    def state_after(
+        self,
+        x: SimState,
+        u: np.ndarray,
+        ctrl: np.ndarray,
+        changed: dict[str, np.ndarray],
+        physics: np.ndarray,
+        seed: int,
+    ) -> SimState:
+        """Return the whole states after a step: see `after`; what the task draws comes from ``seed``."""
+        rows, counters = x.physics.copy(), x.counters.copy()
+        counters[:, 2] += np.uint64(1)
+        rows[:, 0] += self.task.control_dt
+        rows[:, self._physics["qpos"]] = physics[:, : self._model.nq]
+        rows[:, self._physics["qvel"]] = physics[:, self._model.nq :]
+        rows[:, self._physics["ctrl"]] = ctrl
+        after = SimState(rows, x.memory.copy(), x.params, counters)
+        for name, value in changed.items():
+            after.memory[:, self._memory[name]] = value
+        draw = Draw(np.full(len(u), seed, np.uint64), counters[:, 1], counters[:, 2])
+        for name, value in self.task.advance(self.whole_fields(after), u, draw).items():
+            after.memory[:, self._memory[name]] = value
+        return after
+
+    def whole_fields(self, x: SimState) -> Fields:
+        """Return the fields of whole states; derived fields are not among them."""
+        f = self.fields(x, self.coordinates(x))
+        arrays = {"time": x.physics[:, 0], "ctrl": x.physics[:, self._physics["ctrl"]]}
+        return Fields(np, {**f._arrays, **arrays}, f.params, f.memory)
 
     def stage_residuals(self, at: SimState, after: np.ndarray, U: np.ndarray) -> np.ndarray:
         """Return the weighed residuals of steps; see `SmoothDynamics.stage_residuals`."""
