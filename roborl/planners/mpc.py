@@ -12,7 +12,7 @@ import numpy as np
 
 from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.envs import Camera
-from roborl.errors import ConfigError, UnknownName, check_count
+from roborl.errors import UnknownName, check_count
 from roborl.planners import planner_class
 from roborl.planners.contract import Plan, Planner
 from roborl.planners.following import action_at
@@ -215,8 +215,6 @@ def plan_episodes(
     check_count("episodes", episodes, 1)
     check_count("seed", seed, 0)
     task, steps_before = planner.dynamics.task, planner.dynamics.steps
-    if task is None:
-        raise ConfigError("episodes are of a task: the planner's dynamics predict none")
     sim = Sim(task, 1, num_threads=1)
     policy = MPCPolicy(planner, replan_steps)
     kept_up = None if real_time is None else KeepingUp(real_time)
