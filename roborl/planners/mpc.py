@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from roborl.dynamics.mujoco import MujocoDynamics
+from roborl.dynamics import make_dynamics
 from roborl.envs import Camera
 from roborl.errors import UnknownName, check_count
 from roborl.planners import planner_class
@@ -161,18 +161,25 @@ class PlanResults:
         }
 
 
-def make_planner(name: str, task: Task, settings: Mapping[str, Any] | None = None, num_threads: int = 0) -> Planner:
-    """Return a planner by name, that predicts a task with its simulator.
+def make_planner(
+    name: str,
+    task: Task,
+    settings: Mapping[str, Any] | None = None,
+    num_threads: int = 0,
+    dynamics: str = "mujoco",
+) -> Planner:
+    """Return a planner by name.
 
     Args:
         name: one of `PLANNERS`.
         task: the task.
         settings: fields of the planner's configuration that differ from its defaults.
         num_threads: threads that simulate; 0: one for each processor.
+        dynamics: what predicts the task, one of `DYNAMICS`.
 
     Raises:
-        UnknownName: if there is no such planner, or no such setting.
-        ConfigError: if a setting is outside what is allowed.
+        UnknownName: if there is no such planner, no such setting, or no such dynamics.
+        ConfigError: if a setting is outside what is allowed, or the dynamics cannot predict the task.
     """
     cls = planner_class(name)
     valid = [f.name for f in fields(cls.Config)]
@@ -180,7 +187,7 @@ def make_planner(name: str, task: Task, settings: Mapping[str, Any] | None = Non
         if field not in valid:
             raise UnknownName(f"setting of {name}", field, valid)
     config = cls.Config(**(settings or {}))
-    return cls(MujocoDynamics(task, num_threads=num_threads), config)
+    return cls(make_dynamics(dynamics, task, num_threads), config)
 
 
 def plan_episodes(
@@ -210,7 +217,7 @@ def plan_episodes(
 
     Raises:
         NonFinite: if a simulation, or every prediction of it, diverged.
-        ConfigError: if the planner's dynamics predict no task.
+        ConfigError: if the planner's dynamics predict no task, or a number is outside what is allowed.
     """
     check_count("episodes", episodes, 1)
     check_count("seed", seed, 0)
