@@ -183,7 +183,7 @@ class OffPolicyLearner(Learner):
 
         Args:
             state: the learner's state.
-            batch: what to learn from.
+            batch: what to learn from, ``updates_per_call * batch_size`` transitions.
             noise: of shape ``update_noise_shape()``, standard normal.
 
         Returns:
@@ -232,10 +232,7 @@ class OnPolicyLearner(Learner):
 
 def check_off_policy(config: Any) -> None:
     """Raise ConfigError unless the settings that all off-policy learners have are in their ranges."""
-    if not isinstance(config.hidden, tuple) or not config.hidden:
-        raise ConfigError(f"hidden must be a tuple of one or more widths, as (256, 256), got {config.hidden!r}")
-    for width in config.hidden:
-        check_count("each width in hidden", width, 1)
+    check_widths("hidden", config.hidden)
     check_count("batch_size", config.batch_size, 1)
     check_count("buffer_size", config.buffer_size, config.batch_size)
     check_count("learning_starts", config.learning_starts, 0)
@@ -245,8 +242,15 @@ def check_off_policy(config: Any) -> None:
     check_count("hindsight", config.hindsight, 0)
     for name in ("actor_lr", "critic_lr"):
         check_range(name, getattr(config, name), 0.0, 1.0)
-    check_in("normalize_obs", config.normalize_obs, (False, True))
     check_in("precision", config.precision, PRECISIONS)
+
+
+def check_widths(field: str, got: Any) -> None:
+    """Raise ConfigError unless ``got`` is a tuple of one or more widths of layers."""
+    if not isinstance(got, tuple) or not got:
+        raise ConfigError(f"{field} must be a tuple of one or more widths, as (256, 256), got {got!r}")
+    for width in got:
+        check_count(f"each width in {field}", width, 1)
 
 
 def split(batch: Transitions, parts: int) -> list[Transitions]:

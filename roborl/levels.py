@@ -33,7 +33,7 @@ class Levels:
         may be a step that goes for nothing.
         """
         if self.memory:
-            promoted = fields.memory[LEVEL][ids] + self._task.promotion(fields[ids])[:, None]
+            promoted = fields.memory[LEVEL][ids] + self._task.promotion(fields)[ids, None]
             fields.memory[NEXT_LEVEL][ids] = np.maximum(promoted, 0.0) + 1.0
 
     def begin_episodes(self, fields: Fields, ids: np.ndarray, episodes: np.ndarray, draw: Draw) -> np.ndarray | None:

@@ -22,7 +22,7 @@ class Plant(Dynamics):
     """A plant of which planners ask for rollouts alone; it keeps what it was asked."""
 
     def __init__(self, control_dt: float = 0.05) -> None:
-        self.task, self.steps, self._control_dt = None, 0, control_dt
+        self.steps, self._control_dt = 0, control_dt
         self.seen: list[np.ndarray] = []
         self.seeds: list[int] = []
 

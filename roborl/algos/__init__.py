@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 LEARNERS: dict[str, str] = {
     "a2c": "roborl.algos.a2c:A2C",
+    "crossq": "roborl.algos.crossq:CrossQ",
     "ddpg": "roborl.algos.ddpg:DDPG",
     "npg": "roborl.algos.npg:NPG",
     "ppo": "roborl.algos.ppo:PPO",

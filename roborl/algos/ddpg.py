@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from roborl.errors import check_range
+from roborl.errors import check_in, check_range
 from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_off_policy
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.graph import PolicyGraph
@@ -65,6 +65,7 @@ class DDPGConfig:
     def __post_init__(self) -> None:
         """Check every field."""
         check_off_policy(self)
+        check_in("normalize_obs", self.normalize_obs, (False, True))
         check_range("tau", self.tau, 0.0, 1.0, open_low=True)
         check_range("exploration_noise", self.exploration_noise, 0.0)
 

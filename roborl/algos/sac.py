@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from roborl.errors import check_range
+from roborl.errors import check_in, check_range
 from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_off_policy
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.gaussian import sample_tanh_gaussian, tanh_gaussian_action
@@ -76,6 +76,7 @@ class SACConfig:
     def __post_init__(self) -> None:
         """Check every field."""
         check_off_policy(self)
+        check_in("normalize_obs", self.normalize_obs, (False, True))
         check_range("tau", self.tau, 0.0, 1.0, open_low=True)
         check_range("alpha_lr", self.alpha_lr, 0.0, 1.0)
         check_range("init_alpha", self.init_alpha, 0.0, open_low=True)

@@ -21,7 +21,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from roborl.errors import check_count, check_range
+from roborl.errors import check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_off_policy, split
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.graph import PolicyGraph
@@ -75,6 +75,7 @@ class TD3Config:
     def __post_init__(self) -> None:
         """Check every field."""
         check_off_policy(self)
+        check_in("normalize_obs", self.normalize_obs, (False, True))
         check_range("tau", self.tau, 0.0, 1.0, open_low=True)
         check_count("policy_delay", self.policy_delay, 1)
         for name in ("exploration_noise", "target_noise", "target_noise_clip"):

@@ -36,12 +36,10 @@ class Plan:
     """What else the planner's next plan begins from, by name: arrays (n, H, na), shifted in time as U is."""
 
     def shifted(self, steps: int = 1) -> Self:
-        """Return what is left of the plan after its first steps; its last action is held for as long.
-
-        Points and gains are only those of the plan that was made: a warm start has none.
-        """
-        carried = {name: _shifted(array, steps) for name, array in self.carried.items()}
-        return replace(self, U=_shifted(self.U, steps), X=None, gains=None, carried=carried)
+        """Return what is left of the plan after its first steps; its last action and point are held for as long."""
+        arrays = {name: _shifted(a, steps) for name in ("U", "X", "gains") if (a := getattr(self, name)) is not None}
+        carried = {name: _shifted(array, steps, axis=1) for name, array in self.carried.items()}
+        return replace(self, **arrays, carried=carried)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -58,10 +56,10 @@ class Plan:
         return cls(U, plan["cost"], plan["stats"], X, gains, carried)
 
 
-def _shifted(actions: np.ndarray, steps: int) -> np.ndarray:
-    """Return actions (H, na) or (n, H, na) from ``steps`` on, the last one held."""
-    last = actions.shape[-2] - 1
-    return actions[..., np.minimum(np.arange(steps, steps + last + 1), last), :]
+def _shifted(values: np.ndarray, steps: int, axis: int = 0) -> np.ndarray:
+    """Return values from ``steps`` on along an axis, the last one held."""
+    last = values.shape[axis] - 1
+    return values.take(np.minimum(np.arange(steps, steps + last + 1), last), axis)
 
 
 class Planner(ABC):

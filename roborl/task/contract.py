@@ -196,6 +196,8 @@ class Task(TaskOptions, ABC):
     def promotion(self, last: Fields) -> Array:
         """Return by how many levels to go up, (N,), from the state in which an episode ended; by default 0.
 
+        It is asked of all simulations, and means nothing for those whose episodes go on.
+
         Levels stay within ``0, ..., levels - 1``; who goes beyond the highest is given any of them anew, so that none
         is forgotten.
         """

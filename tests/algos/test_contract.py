@@ -56,12 +56,11 @@ def experience(learner: Learner, seed: int, dtype: torch.dtype = torch.float64) 
     """Draw what the learner learns from, with ends of both kinds."""
     g, widths, actions = generator(seed), learner.spaces.obs.items(), learner.spaces.action
     if isinstance(learner, OffPolicyLearner):
-        n = learner.config.batch_size * learner.updates_per_call
+        n = learner.updates_per_call * learner.config.batch_size
         obs, next_obs = ({k: normal(g, n, d, dtype=dtype) for k, d in widths} for _ in range(2))
         action = torch.tanh(normal(g, n, actions, dtype=dtype))
         ended = (normal(g, n, dtype=dtype) > 1).to(dtype)
-        discount = torch.where(normal(g, n, dtype=dtype) > 0, 1.0, 0.99).to(dtype)
-        return Transitions(obs, action, normal(g, n, dtype=dtype), next_obs, ended, discount)
+        return Transitions(obs, action, normal(g, n, dtype=dtype), next_obs, ended, torch.ones_like(ended))
     terminated, truncated, live = (torch.full((STEPS, ENVS), x, dtype=dtype) for x in (0.0, 0.0, 1.0))
     terminated[1, 0], live[2, 0] = 1.0, 0.0
     truncated[3, 2], live[4, 2] = 1.0, 0.0

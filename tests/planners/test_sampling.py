@@ -64,10 +64,11 @@ def test_the_fitted_distribution_computed_by_hand() -> None:
 
 def test_a_shifted_plan_drops_what_is_past_and_holds_its_last_action() -> None:
     U = np.arange(4.0)[:, None]
-    plan = Plan(U, 1.0, X=np.zeros((5, 2)), gains=np.zeros((4, 1, 2)), carried={"elites": np.stack((U, 10.0 + U))})
+    plan = Plan(U, 1.0, X=np.arange(5.0)[:, None], carried={"elites": np.stack((U, 10.0 + U))})
     assert plan.shifted(1).U[:, 0].tolist() == [1, 2, 3, 3]
     assert plan.shifted(1).carried["elites"][:, :, 0].tolist() == [[1, 2, 3, 3], [11, 12, 13, 13]]
-    assert plan.shifted(1).X is None and plan.shifted(1).gains is None
+    X = plan.shifted(3).X
+    assert X is not None and X[:, 0].tolist() == [3, 4, 4, 4, 4]
     assert plan.shifted(3).U[:, 0].tolist() == [3, 3, 3, 3]
     assert plan.shifted(9).U[:, 0].tolist() == [3, 3, 3, 3]
     assert plan.shifted(0).U[:, 0].tolist() == [0, 1, 2, 3]

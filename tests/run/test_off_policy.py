@@ -16,7 +16,9 @@ from roborl.run.off_policy import OffPolicyLoop
 
 
 def make_loop(learner: str, task: str, compiled: bool) -> OffPolicyLoop:
-    settings = {"hidden": (16, 16), "batch_size": 8, "learning_starts": 8, "buffer_size": 100, "normalize_obs": True}
+    settings = {"hidden": (16, 16), "batch_size": 8, "learning_starts": 8, "buffer_size": 100}
+    if learner != "crossq":  # which normalises by itself
+        settings["normalize_obs"] = True
     config = RunConfig(learner, task, compile=compiled, settings=settings).resolve()
     executor = make_executor(task, 1)
     built: Any = learner_class(learner)(executor.spaces, config.learner_config())
