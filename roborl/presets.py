@@ -8,8 +8,8 @@ from typing import Any
 # networks costs ten times as much. PendulumSwingup ends within 8 of the optimum in each of 5 seeds.
 _SMALL = {"hidden": (64, 64), "batch_size": 128, "actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3}
 
-# The same for deterministic policies: 20,000 steps end within 10 of the optimum of PendulumSwingup in two seeds of two, of
-# TD3 and of DDPG. (The step sizes are already the learners' defaults.)
+# The same for deterministic policies: 20,000 steps end within 10 of the optimum of PendulumSwingup in both seeds of
+# TD3 and both of DDPG. (The step sizes are already the learners' defaults.)
 _SMALL_DETERMINISTIC = {"hidden": (64, 64), "batch_size": 128}
 
 # TD3's targets follow at every second update: with the default tau they lag so far behind that after 20,000 steps one
