@@ -107,21 +107,33 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint to continue from (default: the last)")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
-    sub = command("eval", _eval, "Evaluate a run's policy.", "roborl eval runs/RUN --episodes 20 --video episode.mp4")
-    sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
+    sub = command("eval", _eval, "Evaluate a policy.", "roborl eval runs/RUN --episodes 20 --video episode.mp4")
+    sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder, or an MPC policy's file (.json)")
     sub.add_argument("--episodes", type=int, default=20, help="how many (default: 20)")
     sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
     sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint (default: the last)")
     sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
 
-    sub = command("plan", _plan, "Control a task by planning on its simulator.", "roborl plan mppi CartpoleSwingup")
+    sub = command("plan", _plan, "Control a task by planning.", "roborl plan mppi CartpoleSwingup --episodes 3")
     sub.add_argument("planner", help="the planner's name")
     sub.add_argument("task", help="a task's name, or FILE.py:Class")
     sub.add_argument("--episodes", type=int, default=1, help="how many (default: 1)")
     sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
+    sub.add_argument("--dynamics", default="mujoco", help="what predicts: mujoco (default) or rigid")
+    sub.add_argument("--replan-steps", type=int, default=1, help="control steps acted on each plan (default: 1)")
+    sub.add_argument(
+        "--real-time",
+        type=float,
+        nargs="?",
+        const=1.0,
+        metavar="SPEED",
+        help="do not wait for plans: a thread makes them while the task passes at this speed (default: 1)",
+    )
     sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
-    sub.add_argument("--plot", type=Path, help="write a PNG of the first episode's positions and actions here")
+    sub.add_argument("--plot", type=Path, help="write a PNG of the first episode's states and actions here")
+    sub.add_argument("--policy", type=Path, metavar="FILE.json", help="write the policy here, for `roborl eval`")
     sub.add_argument("--set", **ASSIGNMENT, help="a setting of the planner, as samples=64")
+    sub.add_argument("--option", **ASSIGNMENT, help="an option of the task, as mass=[0.8,1.2]")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
     sub = command("export", _export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx")
@@ -261,14 +273,24 @@ def _eval(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from roborl.run import planning
 
-    result = planning.plan(
+    if options.policy is not None and options.policy.suffix != ".json":
+        raise UsageError(f"--policy takes a .json file, got {str(options.policy)!r}")
+    config = planning.MPCConfig(
         options.planner,
         options.task,
+        dict(options.option),
+        dict(options.set),
+        options.dynamics,
+        options.replan_steps,
+    )
+    result = planning.plan(
+        config,
         episodes=options.episodes,
         seed=options.seed,
-        settings=dict(options.set),
+        real_time=options.real_time,
         video=options.video,
         plot=options.plot,
+        policy=options.policy,
         quiet=options.quiet,
     )
     _print(options, result.to_json(), result.summary())

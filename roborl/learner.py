@@ -177,15 +177,6 @@ class OffPolicyLearner(Learner):
     ``gamma``, ``n_step`` and ``hindsight`` (see `roborl.data.sampling`); `check_off_policy` validates what all have.
     """
 
-    @property
-    def updates_per_call(self) -> int:
-        """How many updates one call of `update` makes, D: its batch is D times ``batch_size`` transitions.
-
-        One; or, where the policy is updated less often than the critics, as many critic updates as come to one of
-        the policy, which is the last: so each call is the same computation, and none of it is thrown away.
-        """
-        return 1
-
     @abstractmethod
     def update(self, state: Tree, batch: Transitions, noise: Tensor) -> tuple[Tree, Metrics]:
         """Take one whole step of learning; pure, so that it compiles as one graph.
@@ -202,6 +193,15 @@ class OffPolicyLearner(Learner):
     @abstractmethod
     def update_noise_shape(self) -> tuple[int, ...]:
         """Return the shape of the noise that `update` wants."""
+
+    @property
+    def updates_per_call(self) -> int:
+        """How many updates one call of `update` makes, D: its batch is D times ``batch_size`` transitions.
+
+        One; or, where the policy is updated less often than the critics, as many critic updates as come to one of
+        the policy, which is the last: so each call is the same computation, and none of it is thrown away.
+        """
+        return 1
 
 
 class OnPolicyLearner(Learner):

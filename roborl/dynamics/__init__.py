@@ -1,1 +1,34 @@
-"""What predicts (x, u) -> x': the simulator; one a file."""
+"""What predicts (x, u) -> x': the simulator, the rigid-body model, linear systems; one a file.
+
+Those that predict any task are listed by name; a module is imported when its dynamics are asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roborl.registry import named_class
+
+if TYPE_CHECKING:
+    from roborl.dynamics.contract import Dynamics
+    from roborl.task.contract import Task
+
+DYNAMICS: dict[str, str] = {
+    "mujoco": "roborl.dynamics.mujoco:MujocoDynamics",
+    "rigid": "roborl.dynamics.rigid_body:RigidBodyDynamics",
+}
+
+
+def make_dynamics(name: str, task: Task, num_threads: int = 0) -> Dynamics:
+    """Return what predicts a task.
+
+    Args:
+        name: one of `DYNAMICS`.
+        task: the task.
+        num_threads: threads that predict, where they are of use; 0: one for each processor.
+
+    Raises:
+        UnknownName: if there are no such dynamics.
+        ConfigError: if they cannot predict this task.
+    """
+    return named_class("dynamics", name, DYNAMICS)(task, num_threads=num_threads)

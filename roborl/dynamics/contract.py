@@ -1,4 +1,9 @@
-"""Dynamics: what predicts (x, u) -> x', the contract that lets every planner work on every model."""
+"""Dynamics: what predicts (x, u) -> x', the contract that lets every planner work on every model.
+
+There are two ways to ask. Planners that sample want to know what actions are worth: `Dynamics` gives rewards. Planners
+that follow gradients want a smooth optimal-control problem: `SmoothDynamics` gives derivatives on a `StateSpace`, and
+costs in residual form.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from roborl.dynamics.manifold import StateSpace
 
 if TYPE_CHECKING:
     from roborl.sim import SimState
@@ -46,14 +53,14 @@ class Rollout(NamedTuple):
 
 
 class Dynamics(ABC):
-    """Predicts a task.
+    """Predicts a task, or a system that has none.
 
     The state ``x`` is a simulation's whole `SimState`: physics, memory, parameters and counters. What a task draws on
     the way (a new command, say) is drawn from the planner's ``seed`` and never from the environment's, whose future no
     planner may see.
 
     Attributes:
-        task: the task that is predicted.
+        task: the task that is predicted; a system that has none raises ConfigError when asked for it.
         action_low, action_high: (na,) bounds of the action, in its units.
         steps: control steps predicted so far, over all simulations: what a planner costs.
     """
@@ -62,6 +69,11 @@ class Dynamics(ABC):
     action_low: np.ndarray
     action_high: np.ndarray
     steps: int
+
+    @property
+    def control_dt(self) -> float:
+        """Seconds between actions: the task's; a system without a task says its own."""
+        return self.task.control_dt
 
     @abstractmethod
     def step(self, x: SimState, u: np.ndarray, seed: int) -> Prediction:
@@ -82,4 +94,64 @@ class Dynamics(ABC):
             U: (K, H, na) actions, in their units.
             seed: what the task draws is drawn from this, the same for all sequences, so that they differ by their
                 actions alone; in [0, 2^64).
+        """
+
+
+class SmoothDynamics(Dynamics):
+    """Dynamics with derivatives, and a smooth cost: what planners that follow gradients need.
+
+    Its states are points ``x (nx,)`` of a state space. Where a function takes ``at``, a `SimState` of one row, whatever
+    the points leave out (parameters, a goal, the time) is as it is there.
+    """
+
+    @property
+    @abstractmethod
+    def space(self) -> StateSpace:
+        """The space of the points that `predict` takes and gives."""
+
+    @abstractmethod
+    def coordinates(self, x: SimState) -> np.ndarray:
+        """Return the points (N, nx) of N states."""
+
+    @abstractmethod
+    def predict(self, at: SimState, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Return the points (N, nx) one control step after ``x (N, nx)`` with actions ``u (N, na)``.
+
+        Rows are NaN where the prediction diverged.
+        """
+
+    @abstractmethod
+    def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        r"""Return the derivatives of `predict` at H points at once, in differences of states.
+
+        With f for `predict`:  f(x + dx, u + du) - f(x, u) = A dx + B du + o(dx, du).
+
+        Args:
+            at: what the points leave out.
+            X: (H, nx) points.
+            U: (H, na) actions.
+
+        Returns:
+            A (H, ndx, ndx) and B (H, ndx, na); NaN where the prediction diverged.
+        """
+
+    @abstractmethod
+    def stage_residuals(self, at: SimState, after: np.ndarray, U: np.ndarray) -> np.ndarray:
+        """Return the weighed residuals (N, m) of steps: half the sum of their squares is a step's smooth cost.
+
+        Args:
+            at: what the points leave out.
+            after: (N, nx) points after the steps.
+            U: (N, na) their actions.
+
+        Raises:
+            UnsupportedCost: if there is no smooth cost, or it reads what cannot be had of a predicted state.
+        """
+
+    @abstractmethod
+    def terminal_residuals(self, at: SimState, last: np.ndarray) -> np.ndarray:
+        """Return the weighed residuals (N, m) of a plan's last points (N, nx); m may be 0.
+
+        Raises:
+            UnsupportedCost: as for `stage_residuals`.
         """

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import mujoco
 import numpy as np
 
-from roborl.dynamics.contract import Dynamics, Prediction, Rollout
-from roborl.sim import STATE_FIELDS, Sim, SimState, compile_task
+from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
+from roborl.dynamics.manifold import StateSpace
+from roborl.dynamics.smooth import SmoothTask
+from roborl.layout import STATE_FIELDS
+from roborl.sim import Sim, SimState, compile_task
 from roborl.task.contract import Task
 from roborl.task.fields import Fields
 
@@ -18,8 +23,15 @@ _RECORDED = {
 }
 """The state fields that physics changes, as `Batch.rollout` records them."""
 
+_KEPT_SIZES = 6
+"""Simulations are kept for so many different numbers of them: making them costs more than stepping them."""
 
-class MujocoDynamics(Dynamics):
+_DIFFERENCE_STEP = 1e-6
+"""Of the centred differences, in the coordinates' own units. Their error is about the step's square, and 1e-16 over
+the step: 1e-10 where the state and its derivatives are near 1."""
+
+
+class MujocoDynamics(SmoothDynamics):
     """A task's simulator, with as many simulations as a call has rows; they are kept from call to call.
 
     Args:
@@ -33,26 +45,32 @@ class MujocoDynamics(Dynamics):
         self.steps = 0
         self._model = compile_task(task) if model is None else model
         self._num_threads = num_threads
-        self._sim = self._make_sim(1)
-        self.action_low, self.action_high = self._sim.action_low, self._sim.action_high
+        self._sims: dict[int, Sim] = {}
+        one = self._make_sim(1)
+        self.action_low, self.action_high = one.action_low, one.action_high
         # rewards that need only what physics leaves behind can be had after all of it, from one call of Batch.rollout
         self._records_suffice = (
             type(task).control is Task.control
+            and task.action.plain
             and type(task).advance is Task.advance
-            and not (task.reads or self._sim.fields.memory)
+            and not (task.reads or task.derives or one.fields.memory)
         )
 
     def _make_sim(self, num_sims: int) -> Sim:
-        return Sim(self.task, num_sims, num_threads=self._num_threads, model=self._model, record_observations=False)
+        return Sim(self.task, num_sims, num_threads=self._num_threads, model=self._model)
 
     def _restored(self, x: SimState, num_sims: int, seed: int) -> Sim:
         """Return ``num_sims`` simulations at ``x``, whose draws come from ``seed``."""
-        if self._sim.num_sims != num_sims:
-            self._sim = self._make_sim(num_sims)
+        sim = self._sims.pop(num_sims, None)
+        if sim is None:
+            while len(self._sims) >= _KEPT_SIZES:
+                del self._sims[next(iter(self._sims))]  # the one whose last use is longest ago
+            sim = self._make_sim(num_sims)
+        self._sims[num_sims] = sim
         counters = x.counters.copy()
         counters[:, 0] = seed
-        self._sim.restore(x._replace(counters=counters))
-        return self._sim
+        sim.restore(x._replace(counters=counters))
+        return sim
 
     def step(self, x: SimState, u: np.ndarray, seed: int) -> Prediction:
         """Predict one control step; see `Dynamics.step`.
@@ -60,12 +78,17 @@ class MujocoDynamics(Dynamics):
         The seeds in the predicted states' counters are those of ``x``.
         """
         sim = self._restored(x, len(u), seed)
+        sim.record_observations = True
         result = sim.step(u)
         self.steps += len(u)
         after = sim.state()
         after.counters[:, 0] = x.counters[:, 0]
         diverged = sim.diverged | ~np.isfinite(result.reward)
         return Prediction(after, np.where(diverged, np.nan, result.reward), result.terminated.copy(), diverged)
+
+    def observe(self, x: SimState) -> dict[str, np.ndarray]:
+        """Return what would be observed in predicted states, each group (N, width)."""
+        return self._restored(x, len(x.counters), 0).observe()
 
     def rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
         """Predict what action sequences are worth; see `Dynamics.rollout`."""
@@ -78,6 +101,7 @@ class MujocoDynamics(Dynamics):
     def _stepped_rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
         """Predict any task, step by step."""
         sim = self._restored(x0, len(U), seed)
+        sim.record_observations = False
         rewards = np.zeros(U.shape[:2])
         ended, diverged = np.zeros(len(U), bool), np.zeros(len(U), bool)
         for t in range(U.shape[1]):
@@ -127,3 +151,53 @@ class MujocoDynamics(Dynamics):
         flat = {name: array.reshape(len(array) * horizon, *array.shape[2:]) for name, array in arrays.items()}
         params = {name: np.repeat(value, horizon, axis=0) for name, value in sim.fields.params.items()}
         return Fields(np, flat, params, {})
+
+    @functools.cached_property
+    def _smooth(self) -> SmoothTask:
+        return SmoothTask(self.task, self._make_sim(1))
+
+    @property
+    def space(self) -> StateSpace:
+        """The space of points; see `SmoothTask`."""
+        return self._smooth.space
+
+    def coordinates(self, x: SimState) -> np.ndarray:
+        """Return the points (N, nx) of N states."""
+        return self._smooth.coordinates(x)
+
+    def predict(self, at: SimState, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Return the points one control step later; see `SmoothDynamics.predict`.
+
+        What the task draws on the way comes from seed 0.
+        """
+        sim = self._restored(at, len(x), 0)
+        self._smooth.place(sim, x)
+        sim.advance(u)
+        self.steps += len(x)
+        points = self._smooth.points(sim)
+        points[sim.diverged] = np.nan
+        return points
+
+    def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return derivatives by centred differences, all points' and directions' in one step of the batch."""
+        space, width = self.space, U.shape[1]
+        directions = space.ndx + width
+        offsets = _DIFFERENCE_STEP * np.concatenate((np.eye(directions), -np.eye(directions)))[:, None]
+        x = space.integrate(X, offsets[..., : space.ndx])  # (2 directions, H, nx)
+        # at its bound an action goes one way only: beyond it the control is clipped, and nothing would change
+        low, high = np.minimum(U, self.action_low), np.maximum(U, self.action_high)
+        u = np.clip(U + offsets[..., space.ndx :], low, high)
+        after = self.predict(at, x.reshape(-1, space.nx), u.reshape(-1, width)).reshape(x.shape)
+        spans = np.full((directions, len(X), 1), 2.0 * _DIFFERENCE_STEP)
+        spans[space.ndx :, :, 0] = np.sum(u[space.ndx : directions] - u[directions + space.ndx :], axis=2)
+        derivative = space.difference(after[directions:], after[:directions]) / spans
+        derivative = derivative.transpose(1, 2, 0)  # (H, ndx, directions)
+        return derivative[..., : space.ndx], derivative[..., space.ndx :]
+
+    def stage_residuals(self, at: SimState, after: np.ndarray, U: np.ndarray) -> np.ndarray:
+        """Return the task's weighed residuals; see `SmoothDynamics.stage_residuals`."""
+        return self._smooth.stage_residuals(at, after, U)
+
+    def terminal_residuals(self, at: SimState, last: np.ndarray) -> np.ndarray:
+        """Return the task's weighed residuals; see `SmoothDynamics.terminal_residuals`."""
+        return self._smooth.terminal_residuals(at, last)

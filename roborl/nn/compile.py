@@ -43,7 +43,11 @@ def compile_pure(function: Callable[P, R], enabled: bool = True, device: torch.d
         _warn_once(f"{problem}: running uncompiled, which is slower")
     run = function
     if enabled and problem is None:
+        from roborl.nn.onednn import OneDnnProducts, mkl_is_slow  # loads the compiler, which takes a second
+
         options = {"cpp_wrapper": torch.device(device).type == "cpu", "guard_filter_fn": _tensors_only}
+        if mkl_is_slow():
+            options["post_grad_custom_post_pass"] = OneDnnProducts()
         run = torch.compile(_own_code(function), fullgraph=True, dynamic=False, options=options)
 
     @functools.wraps(function)

@@ -100,7 +100,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor, precision: str = "float32") -> Tenso
     Returns:
         (N, out), or (E, N, out), in the dtype of ``x``.
     """
-    if w.shape[-1] == 1:  # one output is a sum, not worth a matrix product, and stays exact in bfloat16
+    if w.shape[-1] == 1:  # one output is a sum, not worth a matrix product
         return (x * w.transpose(-1, -2)).sum(-1, keepdim=True) + b
     if precision == "bfloat16":
         return (x.bfloat16() @ w.bfloat16()).to(x.dtype) + b
@@ -116,7 +116,8 @@ def mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "f
         params: layers, as `init_mlp` makes them.
         x: (N, in).
         activation: one of ACTIVATIONS.
-        precision: see `linear`.
+        precision: of the hidden layers' products, see `linear`; the last layer's is not rounded, because losses
+            are made of what it gives.
 
     Returns:
         (N, out).
@@ -151,7 +152,7 @@ def ensemble_mlp(params: Layers, x: Tensor, activation: str = "relu", precision:
         params: layers, as `init_ensemble` makes them.
         x: (N, in), the same for all members.
         activation: one of ACTIVATIONS.
-        precision: see `linear`.
+        precision: see `mlp`.
 
     Returns:
         (E, N, out).
@@ -167,4 +168,4 @@ def _through(params: Layers, x: Tensor, activation: str, precision: str) -> Tens
     *hidden, last = params
     for layer in hidden:
         x = function(linear(x, layer["w"], layer["b"], precision))
-    return linear(x, last["w"], last["b"], precision)
+    return linear(x, last["w"], last["b"])

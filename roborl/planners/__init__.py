@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from roborl.planners.contract import Planner
 
 PLANNERS: dict[str, str] = {
+    "cem": "roborl.planners.cem:CEM",
+    "icem": "roborl.planners.icem:ICEM",
     "mppi": "roborl.planners.mppi:MPPI",
+    "pi2": "roborl.planners.pi2:PI2",
+    "predictive_sampling": "roborl.planners.predictive_sampling:PredictiveSampling",
 }
 
 

@@ -24,12 +24,42 @@ class Plan:
     """What the planner expects it to cost: minus the sum of its rewards."""
 
     stats: dict[str, float] = field(default_factory=dict)
-    """What is worth watching, by name."""
+    """What is worth watching, by name; "steps" is how many control steps were predicted for it."""
+
+    X: np.ndarray | None = None
+    """(H + 1, nx) the predicted points of the dynamics' state space, the first one now; None: not known."""
+
+    gains: np.ndarray | None = None
+    """K (H, na, ndx): near X_t the action is ``U_t + K_t (x - X_t)``, within its bounds; None: not known."""
+
+    carried: dict[str, np.ndarray] = field(default_factory=dict)
+    """What else the planner's next plan begins from, by name: arrays (n, H, na), shifted in time as U is."""
 
     def shifted(self, steps: int = 1) -> Self:
-        """Return what is left of the plan after its first steps; its last action is held for as long."""
-        rest = self.U[min(steps, len(self.U) - 1) :]
-        return replace(self, U=np.concatenate((rest, np.repeat(self.U[-1:], len(self.U) - len(rest), axis=0))))
+        """Return what is left of the plan after its first steps; its last action and point are held for as long."""
+        arrays = {name: _shifted(a, steps) for name in ("U", "X", "gains") if (a := getattr(self, name)) is not None}
+        carried = {name: _shifted(array, steps, axis=1) for name, array in self.carried.items()}
+        return replace(self, **arrays, carried=carried)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        plain = {"U": self.U.tolist(), "cost": self.cost, "stats": self.stats}
+        arrays = {name: None if (a := getattr(self, name)) is None else a.tolist() for name in ("X", "gains")}
+        return plain | arrays | {"carried": {name: array.tolist() for name, array in self.carried.items()}}
+
+    @classmethod
+    def from_json(cls, plan: dict[str, Any]) -> Self:
+        """Return the plan that `to_json` gave."""
+        U = np.array(plan["U"])
+        X, gains = (None if plan[name] is None else np.array(plan[name]) for name in ("X", "gains"))
+        carried = {name: np.array(array).reshape(-1, *U.shape) for name, array in plan["carried"].items()}
+        return cls(U, plan["cost"], plan["stats"], X, gains, carried)
+
+
+def _shifted(values: np.ndarray, steps: int, axis: int = 0) -> np.ndarray:
+    """Return values from ``steps`` on along an axis, the last one held."""
+    last = values.shape[axis] - 1
+    return values.take(np.minimum(np.arange(steps, steps + last + 1), last), axis)
 
 
 class Planner(ABC):

@@ -1,4 +1,4 @@
-"""MPC: a planner as a policy, in lock-step with the simulation (which waits for it); and whole episodes of it."""
+"""MPC: a planner as a policy, in lock-step with the simulation, which waits for it; and whole episodes of it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from roborl.dynamics.mujoco import MujocoDynamics
+from roborl.dynamics import make_dynamics
 from roborl.envs import Camera
 from roborl.errors import UnknownName, check_count
 from roborl.planners import planner_class
 from roborl.planners.contract import Plan, Planner
+from roborl.planners.following import action_at
+from roborl.planners.real_time import KeepingUp, RealTimeReport
 from roborl.sim import Sim, SimState
 from roborl.task.contract import Task
 
@@ -50,7 +52,7 @@ class MPCPolicy:
         self._age = 0
 
     def act(self, x: SimState) -> np.ndarray:
-        """Return the action (na,) for a state of one row.
+        """Return the action (na,) for a state of one row; between plans with feedback, where the planner gives gains.
 
         Raises:
             NonFinite: if every prediction diverged.
@@ -63,19 +65,17 @@ class MPCPolicy:
             self.plans += 1
             self._age = 0
         self._age += 1
-        return self.last_plan.U[self._age - 1]
+        return action_at(self.last_plan, self.planner.dynamics, x, self._age - 1)
 
     def state(self) -> dict[str, Any]:
         """Return what its next actions depend on beside the state it is given, as JSON values."""
-        plan = self.last_plan
-        kept = None if plan is None else {"U": plan.U.tolist(), "cost": plan.cost, "stats": plan.stats}
-        return {"planner": self.planner.state(), "plan": kept, "age": self._age}
+        plan = None if self.last_plan is None else self.last_plan.to_json()
+        return {"planner": self.planner.state(), "plan": plan, "age": self._age}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
         self.planner.restore(state["planner"])
-        plan = state["plan"]
-        self.last_plan = None if plan is None else Plan(np.array(plan["U"]), plan["cost"], plan["stats"])
+        self.last_plan = None if state["plan"] is None else Plan.from_json(state["plan"])
         self._age = state["age"]
 
 
@@ -125,6 +125,9 @@ class PlanResults:
     planner_steps: int
     """Control steps simulated in planning, beside those of the episodes."""
 
+    real_time: RealTimeReport | None = None
+    """How planning kept up, where the task did not wait for it."""
+
     @property
     def returns(self) -> np.ndarray:
         """(episodes,) returns."""
@@ -154,21 +157,29 @@ class PlanResults:
             "plans_per_s": self.plans / self.planning_s,
             "task_steps": steps,
             "planner_steps": self.planner_steps,
+            "real_time": None if self.real_time is None else asdict(self.real_time),
         }
 
 
-def make_planner(name: str, task: Task, settings: Mapping[str, Any] | None = None, num_threads: int = 0) -> Planner:
-    """Return a planner by name, that predicts a task with its simulator.
+def make_planner(
+    name: str,
+    task: Task,
+    settings: Mapping[str, Any] | None = None,
+    num_threads: int = 0,
+    dynamics: str = "mujoco",
+) -> Planner:
+    """Return a planner by name.
 
     Args:
         name: one of `PLANNERS`.
         task: the task.
         settings: fields of the planner's configuration that differ from its defaults.
         num_threads: threads that simulate; 0: one for each processor.
+        dynamics: what predicts the task, one of `DYNAMICS`.
 
     Raises:
-        UnknownName: if there is no such planner, or no such setting.
-        ConfigError: if a setting is outside what is allowed.
+        UnknownName: if there is no such planner, no such setting, or no such dynamics.
+        ConfigError: if a setting is outside what is allowed, or the dynamics cannot predict the task.
     """
     cls = planner_class(name)
     valid = [f.name for f in fields(cls.Config)]
@@ -176,7 +187,7 @@ def make_planner(name: str, task: Task, settings: Mapping[str, Any] | None = Non
         if field not in valid:
             raise UnknownName(f"setting of {name}", field, valid)
     config = cls.Config(**(settings or {}))
-    return cls(MujocoDynamics(task, num_threads=num_threads), config)
+    return cls(make_dynamics(dynamics, task, num_threads), config)
 
 
 def plan_episodes(
@@ -185,10 +196,11 @@ def plan_episodes(
     episodes: int = 1,
     seed: int = 0,
     replan_steps: int = 1,
+    real_time: float | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
     on_frame: Callable[[Callable[[], np.ndarray]], None] | None = None,
 ) -> PlanResults:
-    """Run episodes of a planner's task, the simulation waiting for each plan.
+    """Run episodes of a planner's task.
 
     Episode i is the first one of a simulation seeded ``seed + i``; nothing in it depends on the episodes before.
 
@@ -197,18 +209,22 @@ def plan_episodes(
         episodes: how many.
         seed: the first simulation's seed; the planner's own random numbers come from the same seed by another road.
         replan_steps: control steps acted on each plan.
+        real_time: None: the simulation waits for each plan. A number: it does not, and passes so many seconds in a
+            second, while a thread plans; what comes of it is then not the same each time.
         on_step: called after each step with the episode's number, the step's, and the return so far.
         on_frame: called in each state of the first episode with a function that makes its picture, uint8
             (height, width, 3).
 
     Raises:
         NonFinite: if a simulation, or every prediction of it, diverged.
+        ConfigError: if the planner's dynamics predict no task, or a number is outside what is allowed.
     """
     check_count("episodes", episodes, 1)
     check_count("seed", seed, 0)
     task, steps_before = planner.dynamics.task, planner.dynamics.steps
     sim = Sim(task, 1, num_threads=1)
     policy = MPCPolicy(planner, replan_steps)
+    kept_up = None if real_time is None else KeepingUp(real_time)
     camera = None if on_frame is None else Camera(sim)
     done: list[Episode] = []
     try:
@@ -218,24 +234,30 @@ def plan_episodes(
             policy.reset(int(np.random.SeedSequence(seed + i, spawn_key=(1,)).generate_state(1, np.uint64)[0]))
             report = None if on_step is None else functools.partial(on_step, i)
             film = None if on_frame is None or camera is None or i > 0 else lambda: on_frame(lambda: camera.picture(0))
-            done.append(_run_episode(sim, policy, report, film))
+            if kept_up is None:
+                done.append(_run_episode(sim, policy.act, report, film))
+            else:
+                with kept_up.episode(planner, replan_steps, sim.state()) as act:
+                    done.append(_run_episode(sim, act, report, film))
     finally:
         if camera is not None:
             camera.close()
+    timing = None if kept_up is None else kept_up.report()
     return PlanResults(
         planner.name,
         type(task).__name__,
         asdict(planner.config) | {"replan_steps": replan_steps},
         done,
-        policy.plans,
-        policy.planning_s,
+        policy.plans if timing is None else timing.plans,
+        policy.planning_s if kept_up is None else kept_up.planning_s,
         planner.dynamics.steps - steps_before,
+        timing,
     )
 
 
 def _run_episode(
     sim: Sim,
-    policy: MPCPolicy,
+    act: Callable[[SimState], np.ndarray],
     report: Callable[[int, float], None] | None,
     film: Callable[[], None] | None,
 ) -> Episode:
@@ -246,7 +268,7 @@ def _run_episode(
     for step in range(sim.task.episode_steps):
         if film is not None:
             film()
-        action = policy.act(sim.state())
+        action = act(sim.state())
         result = sim.step(action[None])
         sim.check_finite(step)
         actions.append(action)

@@ -14,61 +14,31 @@ scale.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from roborl.dynamics.contract import Dynamics
-from roborl.errors import ConfigError, NonFinite, check_count, check_range
-from roborl.planners.contract import Plan, Planner
+from roborl.errors import check_range
+from roborl.planners.contract import Plan
+from roborl.planners.sampling import AnnealedConfig, SamplingPlanner
 from roborl.sim import SimState
 
 
 @dataclass(frozen=True)
-class MPPIConfig:
-    """Settings of MPPI."""
-
-    horizon_s: float = 1.25
-    """Seconds that a plan looks ahead."""
-
-    samples: int = 32
-    """K, noisy copies of the plan in a round; the first is the plan itself."""
-
-    iterations: int = 1
-    """Rounds in which a plan is improved."""
+class MPPIConfig(AnnealedConfig):
+    """Settings of MPPI; the first sample of a round is the plan itself."""
 
     temperature: float = 0.3
     """lambda, in standard deviations of the samples' costs: the lower, the more the cheapest sample decides."""
-
-    noise: float = 0.5
-    """Standard deviation of the noise, in halves of the action's range."""
-
-    last_noise: float = 0.2
-    """The noise of the last of several rounds, in units of the first: a wide search, then a fine one."""
-
-    knot_s: float = 0.15
-    """Seconds between the knots of the noise: the longer, the smoother; at most a control step: white noise."""
 
     control_cost: float = 0.0
     """gamma / lambda, in [0, 1]: how much the noise's own cost counts; it draws actions towards 0."""
 
     def __post_init__(self) -> None:
-        check_range("horizon_s", self.horizon_s, 0.0, open_low=True)
-        check_count("samples", self.samples, 2)
-        check_count("iterations", self.iterations, 1)
+        super().__post_init__()
         check_range("temperature", self.temperature, 0.0, open_low=True)
-        check_range("noise", self.noise, 0.0, open_low=True)
-        check_range("last_noise", self.last_noise, 0.0, 1.0, open_low=True)
-        check_range("knot_s", self.knot_s, 0.0)
         check_range("control_cost", self.control_cost, 0.0, 1.0)
-
-
-def smooth_basis(horizon: int, spacing: int) -> np.ndarray:
-    """Return B (H, knots): ``B z`` is linear between knots ``spacing`` steps apart, and of variance 1 for white z."""
-    position = np.arange(horizon)[:, None] / spacing
-    knots = np.arange(-(-(horizon - 1) // spacing) + 1)
-    basis = np.clip(1.0 - np.abs(position - knots), 0.0, None)
-    return basis / np.linalg.norm(basis, axis=1, keepdims=True)
 
 
 def noise_costs(U: np.ndarray, noise: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -88,78 +58,35 @@ def weights(costs: np.ndarray, temperature: float) -> np.ndarray:
     return w / w.sum()
 
 
-class MPPI(Planner):
-    """Plans with any Dynamics by weighing noisy samples.
-
-    Args:
-        dynamics: what predicts.
-        config: the settings; None: the defaults.
-        seed: of the planner's own random numbers.
-
-    Raises:
-        ConfigError: if the horizon is shorter than a control step, or an action has no bounds.
-    """
+class MPPI(SamplingPlanner):
+    """Plans with any Dynamics by weighing noisy samples; see `SamplingPlanner`."""
 
     name: ClassVar = "mppi"
     Config: ClassVar = MPPIConfig
 
     def __init__(self, dynamics: Dynamics, config: MPPIConfig | None = None, seed: int = 0) -> None:
-        self.dynamics = dynamics
-        self.config = MPPIConfig() if config is None else config
-        dt = dynamics.task.control_dt
-        self.horizon = round(self.config.horizon_s / dt)
-        if self.horizon < 1:
-            raise ConfigError(f"horizon_s must be at least a control step, {dt:g} s, got {self.config.horizon_s:g}")
-        self._low, self._high = dynamics.action_low, dynamics.action_high
-        if not np.isfinite([self._low, self._high]).all():
-            raise ConfigError(f"mppi needs bounded actions, got low {self._low} and high {self._high}")
-        self._sigma = self.config.noise * 0.5 * (self._high - self._low)
-        self._basis = smooth_basis(self.horizon, max(round(self.config.knot_s / dt), 1))
-        self.seed(seed)
-
-    def seed(self, seed: int) -> None:
-        """Begin the planner's own stream of random numbers anew."""
-        self._rng = np.random.Generator(np.random.PCG64(seed))
+        super().__init__(dynamics, config, seed)
+        self._basis = self.spline_basis()
 
     def plan(self, x0: SimState, warm_start: Plan | None = None) -> Plan:
         """Return a plan from a state; see `Planner.plan`.
 
-        Its cost is the average of the samples' costs in the last round, weighed as their actions are. Its stats are
-        the best sample's cost, how many samples' worth the weights are (one over the sum of their squares), and how
-        many samples diverged.
+        Its cost is the average of the samples' costs in the last round, weighed as their actions are. Among its stats
+        is how many samples' worth the weights are: one over the sum of their squares.
         """
-        settings = self.config
-        middle = np.clip(np.zeros_like(self._low), self._low, self._high)
-        U = np.tile(middle, (self.horizon, 1)) if warm_start is None else warm_start.U
-        future = int(self._rng.integers(2**64, dtype=np.uint64))
+        settings, predictions, U = self.config, self.predictions(x0), self.first(warm_start)
         costs = w = np.zeros(0)
-        for i in range(settings.iterations):
-            sigma = self._sigma * settings.last_noise ** (i / max(settings.iterations - 1, 1))
-            knots = self._rng.standard_normal((settings.samples, self._basis.shape[1], len(self._low)))
-            noise = np.einsum("hj,kja->kha", self._basis, knots) * sigma
-            noise[0] = 0.0
-            samples = np.clip(U + noise, self._low, self._high)
-            noise = samples - U
-            costs = self.dynamics.rollout(x0, samples, future).costs
-            finite = np.isfinite(costs)
-            if not finite.any():
-                raise NonFinite(f"all {settings.samples} samples of mppi diverged: there is no plan from this state")
-            temperature = settings.temperature * float(costs[finite].std())
-            penalty = temperature * settings.control_cost * noise_costs(U, noise, sigma)
-            w = weights(costs + penalty, temperature)
-            U = U + np.einsum("k,kha->ha", w, noise)
+        for level in settings.noise_levels:
+            sigma = level * self.half_range
+            samples = self.around(U, sigma * self.noise(self._basis, settings.samples - 1))
+            noise = samples - U  # what the clamping has left of it
+            costs = predictions.costs(samples)
+            temperature = settings.temperature * float(costs[np.isfinite(costs)].std())
+            total = costs
+            if settings.control_cost > 0.0:
+                total = costs + temperature * settings.control_cost * noise_costs(U, noise, sigma)
+            w = weights(total, temperature)
+            U = U + np.tensordot(w, noise, 1)
         finite = np.isfinite(costs)
-        stats = {
-            "best_cost": float(costs.min()),
-            "effective_samples": float(1.0 / np.sum(w**2)),
-            "diverged": float(np.sum(~finite)),
-        }
-        return Plan(np.clip(U, self._low, self._high), float(np.sum(w[finite] * costs[finite])), stats)
-
-    def state(self) -> dict[str, Any]:
-        """Return the random numbers' state; see `Planner.state`."""
-        return dict(self._rng.bit_generator.state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
-        self._rng.bit_generator.state = state
+        stats = predictions.stats() | {"effective_samples": float(1.0 / np.sum(w**2))}
+        return Plan(np.clip(U, self.low, self.high), float(np.sum(w[finite] * costs[finite])), stats)

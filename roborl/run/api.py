@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from roborl.envs import TaskEnv, TaskVectorEnv, make_env, make_vector_env
-from roborl.errors import check_count
-from roborl.run import bundle, training
+from roborl.errors import UsageError, check_count
+from roborl.run import bundle, planning, training
 from roborl.run import evaluate as evaluation
 from roborl.run.config import RunConfig
 from roborl.run.policy import TrainedPolicy, load_policy, open_executor
@@ -70,18 +70,26 @@ def evaluate(
     checkpoint: int | None = None,
     video: str | Path | None = None,
 ) -> evaluation.Evaluation:
-    """Evaluate a run's deterministic policy on episodes with fixed seeds.
+    """Evaluate a run's deterministic policy, or an MPC policy, on episodes with fixed seeds.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: the run's folder, or the file of an MPC policy (.json), as `roborl plan --policy` writes it.
         episodes: how many.
         seed: episode i is seeded with ``seed + i``.
         checkpoint: the step of the checkpoint; None: the last.
         video: where to write an mp4 of the first episode.
+
+    Raises:
+        UsageError: if there is neither, or a checkpoint is asked of an MPC policy, which has none.
     """
     check_count("episodes", episodes, 1)
     check_count("seed", seed, 0)
     film = None if video is None else check_video_path(Path(video))
+    if Path(run_dir).suffix == ".json":
+        if checkpoint is not None:
+            raise UsageError(f"an MPC policy has no checkpoints, got {run_dir} and checkpoint {checkpoint}")
+        config = planning.MPCConfig.load(Path(run_dir))
+        return planning.plan(config, episodes=episodes, seed=seed, video=film, quiet=True).evaluation
     policy = load(run_dir, checkpoint)
     with closing(open_executor(policy.config, episodes, render=film is not None)) as executor:
         return evaluation.evaluate(policy.act_units, executor, seed, film)

@@ -83,7 +83,7 @@ class RunConfig:
     def resolve(self) -> RunConfig:
         """Return the configuration with nothing left open: presets, the learner's defaults, threads."""
         settings = presets.settings(self.learner, self.task) | self.settings
-        filled = dataclasses.replace(self, settings=settings, task=_full_name(self.task))
+        filled = dataclasses.replace(self, settings=settings, task=full_name(self.task))
         config = filled.learner_config()
         settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
         processors = len(os.sched_getaffinity(0))
@@ -139,7 +139,7 @@ def build_config(config_class: type, values: dict[str, Any]) -> Any:
         raise ConfigError(f"{config_class.__name__}: {error}") from error
 
 
-def _full_name(task: str) -> str:
+def full_name(task: str) -> str:
     """Return the task's name such that it means the same wherever the run is resumed, and is spelt in one way."""
     file, colon, class_name = task.rpartition(".py:")
     if colon:

@@ -1,21 +1,95 @@
-"""Planning runs: a planner controls a task in lock-step; results, plot and video of it."""
+"""Planning runs: a planner controls a task; what it is told, and results, plot and video of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from roborl import presets, tasks
-from roborl.errors import check_count
+from roborl.errors import ConfigError, CorruptFile, UnknownName, check_count
+from roborl.planners.contract import Planner
 from roborl.planners.mpc import PlanResults, make_planner, plan_episodes
+from roborl.run.config import build_config, full_name
 from roborl.run.evaluate import EVALUATION_SEED, Evaluation, summarise
+from roborl.run.files import atomic_write_json
 from roborl.run.log import Progress
 from roborl.run.plots import trajectory
-from roborl.run.video import VideoWriter
+from roborl.run.tables import table
+from roborl.run.video import VideoWriter, check_video_path
 from roborl.sim import compile_task
+
+FORMAT = 1
+"""Version of the file of an MPC policy; it changes when an older roborl could no longer read one."""
+
+
+@dataclass(frozen=True)
+class MPCConfig:
+    """An MPC policy in words: enough to make it again; as a file, `roborl eval` takes it as it takes a run."""
+
+    planner: str
+    """The planner's name."""
+    task: str
+    """A task of roborl's, or FILE.py:Class."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The task's options."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The planner's settings, all of them once `resolve` has filled in presets and defaults."""
+    dynamics: str = "mujoco"
+    """What predicts: the name of dynamics."""
+    replan_steps: int = 1
+    """Control steps acted on each plan."""
+
+    def __post_init__(self) -> None:
+        check_count("replan_steps", self.replan_steps, 1)
+        for name, kind in (("planner", str), ("task", str), ("dynamics", str), ("options", dict), ("settings", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+
+    def make(self) -> Planner:
+        """Return the planner.
+
+        Raises:
+            UnknownName: if there is no such planner, task, option, setting or dynamics.
+            ConfigError: if one of them is outside what is allowed.
+        """
+        settings = presets.settings(self.planner, self.task) | self.settings
+        return make_planner(self.planner, tasks.load(self.task, **self.options), settings, dynamics=self.dynamics)
+
+    def resolve(self) -> MPCConfig:
+        """Return the configuration with nothing left open: presets, the planner's defaults, the task's full name."""
+        return replace(self, task=full_name(self.task), settings=asdict(self.make().config))
+
+    def save(self, path: Path) -> None:
+        """Write the policy to a file.
+
+        Raises:
+            RunError: if the system refuses.
+        """
+        words = json.loads(json.dumps({"format": FORMAT} | asdict(self.resolve())))  # tuples become lists
+        atomic_write_json(path, words)
+
+    @classmethod
+    def load(cls, path: Path) -> MPCConfig:
+        """Read a policy's file.
+
+        Raises:
+            CorruptFile: if it is none, or of a format that this version does not read.
+        """
+        try:
+            words = json.loads(path.read_text())
+            found = words.pop("format")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptFile(f"{path} is no file of an MPC policy: {error!r}") from error
+        if found != FORMAT:
+            raise CorruptFile(f"{path} has format {found!r}; this version reads {FORMAT}")
+        try:
+            return build_config(cls, words)
+        except (UnknownName, ConfigError) as error:
+            raise CorruptFile(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -24,58 +98,75 @@ class PlanningResult:
 
     results: PlanResults
     evaluation: Evaluation
-    video: Path | None
-    plot: Path | None
+    files: dict[str, Path]
+    """What was written, by what it is."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        where = {"video": self.video, "plot": self.plot}
-        files = {name: None if path is None else str(path) for name, path in where.items()}
+        files: dict[str, str | None] = {"video": None, "plot": None, "policy": None}
+        files |= {name: str(path) for name, path in self.files.items()}
         return self.results.summary() | self.evaluation.to_json() | files
 
     def summary(self) -> str:
-        """Return it in a few lines."""
+        """Return it as a table of the episodes and a few lines."""
         r = self.results.summary()
+        rows = [
+            [
+                str(e.seed),
+                f"{e.total:.1f}",
+                str(len(e.rewards)),
+                "-" if e.success is None else f"{e.success.mean():.0%}",
+            ]
+            for e in self.results.episodes
+        ]
         lines = [
+            *table(["seed", "return", "steps", "in success"], rows),
             self.evaluation.summary(),
             f"{r['plans_per_s']:.0f} plans/s; {r['planner_steps']:,} simulated steps in planning "
             f"beside the task's {r['task_steps']:,}",
         ]
-        lines += [f"{name}: {path}" for name, path in (("video", self.video), ("plot", self.plot)) if path is not None]
-        return "\n".join(lines)
+        kept_up = self.results.real_time
+        if kept_up is not None:
+            latency = "-" if kept_up.latency_mean_s is None else f"{1e3 * kept_up.latency_mean_s:.0f} ms of the task"
+            lines.append(
+                f"at {kept_up.speed:g} times real time: {kept_up.missed_deadlines} of {kept_up.plans} plans missed "
+                f"their deadline, latency {latency}; {kept_up.exhausted_steps} steps without a plan, "
+                f"{kept_up.late_steps} late"
+            )
+        return "\n".join(lines + [f"{name}: {path}" for name, path in self.files.items()])
 
 
 def plan(
-    planner: str,
-    task_name: str,
+    config: MPCConfig,
     *,
     episodes: int = 1,
     seed: int = EVALUATION_SEED,
-    settings: dict[str, Any] | None = None,
+    real_time: float | None = None,
     video: Path | None = None,
     plot: Path | None = None,
+    policy: Path | None = None,
     quiet: bool = False,
 ) -> PlanningResult:
-    """Control a task by planning on its simulator.
+    """Control a task by planning.
 
     Args:
-        planner: the planner's name.
-        task_name: a task's name, or FILE.py:Class.
+        config: the policy.
         episodes: how many.
         seed: episode i is seeded with ``seed + i``, as in evaluations of learned policies.
-        settings: the planner's settings that differ from presets and defaults.
+        real_time: None: the task waits for each plan; else how many of its seconds pass in a second.
         video: where to write an mp4 of the first episode.
         plot: where to write a PNG of the first episode's states and actions.
+        policy: where to write the policy's file, for `roborl eval`.
         quiet: show no progress.
 
     Raises:
-        UnknownName: if there is no such planner, task or setting.
+        UnknownName: if there is no such planner, task, option, setting or dynamics.
         NonFinite: if a simulation, or every prediction of it, diverged.
     """
     check_count("episodes", episodes, 1)
-    task = tasks.load(task_name)
-    chosen = presets.settings(planner, task_name) | (settings or {})
-    writer = None if video is None else VideoWriter(video, task.control_dt)
+    planner = config.make()
+    task = planner.dynamics.task
+    writer = None if video is None else VideoWriter(check_video_path(video), task.control_dt)
     progress = Progress(episodes * task.episode_steps, quiet=quiet)
     steps = 0
 
@@ -87,9 +178,11 @@ def plan(
     try:
         with progress:
             results = plan_episodes(
-                make_planner(planner, task, chosen),
+                planner,
                 episodes=episodes,
                 seed=seed,
+                replan_steps=config.replan_steps,
+                real_time=real_time,
                 on_step=on_step,
                 on_frame=None if writer is None else writer.add,
             )
@@ -98,11 +191,19 @@ def plan(
     finally:
         if writer is not None:
             writer.discard()
-    first = results.episodes[0]
     if plot is not None:
-        trajectory(plot, compile_task(task), task.control_dt, first.qpos, first.actions, f"{planner} on {task_name}")
+        bounds = np.stack((planner.dynamics.action_low, planner.dynamics.action_high))
+        title = f"{config.planner} on {config.task}"
+        trajectory(plot, compile_task(task), task.control_dt, results.episodes[0], bounds, title)
+    if policy is not None:
+        config.save(policy)
+    written = {"video": video, "plot": plot, "policy": policy}
+    files = {name: path for name, path in written.items() if path is not None}
+    return PlanningResult(results, evaluation(results), files)
+
+
+def evaluation(results: PlanResults) -> Evaluation:
+    """Return the statistics of planned episodes, as an evaluation of a learned policy has them."""
     lengths = np.array([len(episode.rewards) for episode in results.episodes])
     success = [episode.success[-1] for episode in results.episodes if episode.success is not None]
-    return PlanningResult(
-        results, summarise(results.returns, lengths, np.array(success) if success else None), video, plot
-    )
+    return summarise(results.returns, lengths, np.array(success) if success else None)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 
 from roborl.errors import UsageError
+from roborl.planners.mpc import Episode
 from roborl.run.log import read_metrics
-
-if TYPE_CHECKING:
-    import mujoco
 
 
 def learning_curve(run_dir: Path, path: Path, title: str) -> None:
@@ -44,36 +42,43 @@ def learning_curve(run_dir: Path, path: Path, title: str) -> None:
 
 
 def trajectory(
-    path: Path, model: mujoco.MjModel, control_dt: float, qpos: np.ndarray, actions: np.ndarray, title: str
+    path: Path, model: mujoco.MjModel, control_dt: float, episode: Episode, bounds: np.ndarray, title: str
 ) -> None:
-    """Draw an episode's positions and actions over time, with the actuators' limits.
+    """Draw an episode's positions, speeds and actions over time, with the joints' and the actions' limits.
 
     Args:
         path: the PNG to write.
         model: the task's model, for names and limits.
         control_dt: seconds between actions.
-        qpos: (T + 1, nq).
-        actions: (T, na).
+        episode: the episode, of T steps.
+        bounds: (2, na) the least and the greatest action.
         title: the plot's title.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
-    time_s = control_dt * np.arange(len(qpos))
-    scalar = [j for j in range(model.njnt) if model.jnt_type[j] in (2, 3)]  # slides and hinges
-    for j in scalar:
-        above.plot(time_s, qpos[:, model.jnt_qposadr[j]], label=model.joint(j).name, linewidth=1.4)
-    above.set(ylabel="joint positions [rad, m]", title=title)
-    above.legend(fontsize="small", ncols=3)
-    below.step(time_s[:-1], actions, where="post", linewidth=1.2)
-    for low, high in model.actuator_ctrlrange[model.actuator_ctrllimited.astype(bool)]:
-        below.axhline(low, color="gray", linewidth=0.8, linestyle="--")
-        below.axhline(high, color="gray", linewidth=0.8, linestyle="--")
-    below.set(xlabel="time [s]", ylabel="actions")
-    for axes in (above, below):
+    positions, speeds, controls = figure.subplots(3, 1, sharex=True)
+    time_s = control_dt * np.arange(len(episode.qpos))
+    limits = set()
+    for j in range(model.njnt):
+        if mujoco.mjtJoint(model.jnt_type[j]) not in (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE):
+            continue  # a pose in space is no single number
+        name = model.joint(j).name
+        positions.plot(time_s, episode.qpos[:, model.jnt_qposadr[j]], label=name, linewidth=1.4)
+        speeds.plot(time_s, episode.qvel[:, model.jnt_dofadr[j]], linewidth=1.2)
+        if model.jnt_limited[j]:
+            limits.update(model.jnt_range[j].tolist())
+    controls.step(time_s[:-1], episode.actions, where="post", linewidth=1.2)
+    for axes, levels in ((positions, limits), (controls, set(bounds[np.isfinite(bounds)].tolist()))):
+        for level in levels:
+            axes.axhline(level, color="gray", linewidth=0.8, linestyle="--")
+    positions.set(ylabel="positions [rad, m]", title=title)
+    positions.legend(fontsize="small", ncols=4)
+    speeds.set(ylabel="speeds [rad/s, m/s]")
+    controls.set(xlabel="time [s]", ylabel="actions")
+    for axes in (positions, speeds, controls):
         axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -41,6 +41,13 @@ def test_bfloat16_rounds_the_product_and_keeps_the_bias_exact() -> None:
     assert linear(x, w, b, "bfloat16").dtype == torch.float32
 
 
+def test_bfloat16_does_not_round_what_a_network_gives() -> None:
+    eye = {"w": torch.eye(2), "b": torch.zeros(2)}
+    head = {"w": torch.tensor([[1.0, 0.0], [2**-9, 1.0]]), "b": torch.zeros(2)}
+    # The hidden layer passes 1 on, exact in bfloat16; the head's 1 + 2^-9 would be rounded to 1.
+    assert torch.equal(mlp([eye, head], torch.ones(1, 2), precision="bfloat16"), torch.tensor([[1 + 2**-9, 1.0]]))
+
+
 def test_an_unknown_activation_is_named_with_the_valid_ones() -> None:
     with pytest.raises(UnknownName, match="unknown activation 'rely'; did you mean 'relu'"):
         mlp(init_mlp(torch.Generator(), (1, 1)), torch.zeros(1, 1), activation="rely")

@@ -4,38 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from plants import NOWHERE, Valley
 
-from roborl import tasks
-from roborl.dynamics.contract import Dynamics, Prediction, Rollout
-from roborl.errors import ConfigError, NonFinite, UnknownName
-from roborl.planners import planner_class
+from roborl.errors import ConfigError
 from roborl.planners.contract import Plan
-from roborl.planners.mppi import MPPI, MPPIConfig, noise_costs, smooth_basis, weights
-from roborl.sim import SimState
-
-NOWHERE = SimState(np.zeros((1, 1)), np.zeros((1, 0)), np.zeros((1, 0)), np.zeros((1, 3), np.uint64))
-
-
-class Valley(Dynamics):
-    """A step's reward is minus the squared distance of the action to a goal; some actions can be made to diverge."""
-
-    def __init__(self, goal: float = 0.7, breaks_above: float = math.inf) -> None:
-        self.task = tasks.load("PendulumSwingup")  # for the control period alone
-        self.action_low, self.action_high = np.array([-2.0, -1.0]), np.array([2.0, 1.0])
-        self.goal, self.breaks_above, self.steps = goal, breaks_above, 0
-        self.seen: list[np.ndarray] = []
-        self.seeds: list[int] = []
-
-    def step(self, x: SimState, u: np.ndarray, seed: int) -> Prediction:
-        raise NotImplementedError
-
-    def rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
-        self.seen.append(U)
-        self.seeds.append(seed)
-        rewards = -np.sum((U - self.goal) ** 2, axis=2)
-        diverged = np.asarray((U > self.breaks_above).any(axis=(1, 2)))
-        rewards[diverged] = np.nan
-        return Rollout(rewards, diverged)
+from roborl.planners.mppi import MPPI, MPPIConfig, noise_costs, weights
 
 
 def test_weights_computed_by_hand() -> None:
@@ -61,15 +34,6 @@ def test_noise_costs_computed_by_hand() -> None:
     sigma = np.array([0.5, 2.0])
     # (0.1 * 1 + 0.4 * 0.5) / 0.25 + (0.2 * 2 - 0.3 * 1) / 4 = 1.2 + 0.025
     assert noise_costs(U, noise, sigma) == pytest.approx([1.225, 0.0])
-
-
-def test_the_noise_has_variance_one_everywhere_and_is_linear_between_knots() -> None:
-    basis = smooth_basis(10, 4)
-    assert basis.shape == (10, 4)  # knots at steps 0, 4, 8, 12: the last step, 9, lies between two
-    assert np.linalg.norm(basis, axis=1) == pytest.approx(np.ones(10))
-    assert basis[2] == pytest.approx([math.sqrt(0.5), math.sqrt(0.5), 0, 0])  # half-way, weights 1/2 and 1/2, normed
-    assert np.array_equal(smooth_basis(5, 1), np.eye(5))  # white
-    assert smooth_basis(1, 3).shape == (1, 1)
 
 
 def test_the_plan_is_the_weighted_mean_of_the_clamped_samples() -> None:
@@ -119,57 +83,6 @@ def test_the_control_cost_draws_actions_towards_zero() -> None:
     assert found(1.0) < found(0.0) - 0.01
 
 
-def test_samples_that_diverge_lose_and_are_counted() -> None:
-    dynamics = Valley(goal=0.9, breaks_above=0.2)
-    plan = MPPI(dynamics, MPPIConfig(horizon_s=0.25, samples=64, iterations=5, last_noise=1.0)).plan(NOWHERE)
-    assert np.isfinite(plan.U).all() and np.isfinite(plan.cost)
-    assert plan.stats["diverged"] > 0
-    assert plan.U.max() <= 0.2
-
-
-def test_a_plan_without_any_finite_prediction_is_an_error() -> None:
-    planner = MPPI(Valley(breaks_above=-3.0), MPPIConfig(samples=8))
-    with pytest.raises(NonFinite, match="all 8 samples of mppi diverged"):
-        planner.plan(NOWHERE)
-
-
-def test_the_same_seed_gives_the_same_plans_and_others_others() -> None:
-    def plans(seed: int) -> np.ndarray:
-        planner = MPPI(Valley(), seed=seed)
-        first = planner.plan(NOWHERE)
-        return np.stack([first.U, planner.plan(NOWHERE, first.shifted()).U])
-
-    assert np.array_equal(plans(1), plans(1))
-    assert not np.array_equal(plans(1), plans(2))
-
-
-def test_a_saved_planner_continues_as_if_nothing_had_happened() -> None:
-    planner = MPPI(Valley(), seed=1)
-    planner.plan(NOWHERE)
-    saved = planner.state()
-    expected = planner.plan(NOWHERE)
-    other = MPPI(Valley(), seed=99)
-    other.restore(saved)
-    assert np.array_equal(other.plan(NOWHERE).U, expected.U)
-
-
-def test_all_rounds_of_a_plan_meet_the_same_future_and_the_next_plan_another() -> None:
-    dynamics = Valley()
-    planner = MPPI(dynamics, MPPIConfig(iterations=3))
-    planner.plan(NOWHERE)
-    planner.plan(NOWHERE)
-    assert len(set(dynamics.seeds[:3])) == 1
-    assert dynamics.seeds[3] != dynamics.seeds[0]
-
-
-def test_a_shifted_plan_drops_what_is_past_and_holds_its_last_action() -> None:
-    plan = Plan(np.arange(4.0)[:, None], 1.0)
-    assert plan.shifted(1).U[:, 0].tolist() == [1, 2, 3, 3]
-    assert plan.shifted(3).U[:, 0].tolist() == [3, 3, 3, 3]
-    assert plan.shifted(9).U[:, 0].tolist() == [3, 3, 3, 3]
-    assert plan.shifted(0).U[:, 0].tolist() == [0, 1, 2, 3]
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -186,18 +99,3 @@ def test_a_shifted_plan_drops_what_is_past_and_holds_its_last_action() -> None:
 def test_settings_out_of_range_are_refused_by_name(settings: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         MPPIConfig(**settings)
-
-
-def test_a_horizon_below_a_control_step_and_unbounded_actions_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"horizon_s must be at least a control step, 0.05 s, got 0.001"):
-        MPPI(Valley(), MPPIConfig(horizon_s=0.001))
-    dynamics = Valley()
-    dynamics.action_high = np.array([np.inf, 1.0])
-    with pytest.raises(ConfigError, match="bounded actions"):
-        MPPI(dynamics)
-
-
-def test_planners_are_found_by_name() -> None:
-    assert planner_class("mppi") is MPPI
-    with pytest.raises(UnknownName, match="did you mean 'mppi'"):
-        planner_class("mpi")

@@ -1,0 +1,348 @@
+r"""A task's robot as a rigid-body model with analytic derivatives: one time step is MuJoCo's where nothing touches.
+
+With the forces tau of joints and motors, and M and b of `RigidModel`, MuJoCo's integrators are
+
+    Euler, implicitfast:   (M + h D) a = tau(q, v) - b(q, v),   v' = v + h a,   q' = q + h v'
+    RK4:                   M a = tau - b at four stages, the classic weights, positions on their manifold
+
+where D is the joints' damping (Euler), or minus the derivative of all of tau by v (implicitfast). A control step is as
+many time steps as in MuJoCo, or fewer and longer ones where that is asked for.
+
+Contacts, limits of joints, equality constraints and dry friction are constraints in MuJoCo, which this model does not
+have: `leaves_out` says which of them the robot has. It is the nominal robot: parameters that a task draws are not known
+to it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+
+from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
+from roborl.dynamics.manifold import StateSpace, integrate_jacobians, rotation_rate_jacobians, rotation_rates
+from roborl.dynamics.rigid_forces import ForceDerivatives, JointForces
+from roborl.dynamics.rigid_model import RigidModel
+from roborl.dynamics.smooth import SmoothTask
+from roborl.errors import ConfigError, check_count
+from roborl.sim import Sim, SimState, compile_task
+from roborl.task.contract import Task
+
+_RK4_TIMES = (0.0, 0.5, 0.5, 1.0)
+_RK4_WEIGHTS = (1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0)
+
+_DIFFERENCE_STEP = 1e-6
+"""Of the centred differences of a task's control law."""
+
+
+class _Stage(NamedTuple):
+    """A stage of a Runge-Kutta step: how far from the start, the state there, its acceleration, how fast it moves."""
+
+    change: np.ndarray
+    state: np.ndarray
+    acc: np.ndarray
+    rates: np.ndarray
+
+
+class RigidBody:
+    """One time step of a MuJoCo model without constraints, and its derivatives, for N states at once.
+
+    Args:
+        model: the compiled model.
+        timestep: h [s]; None: the model's own.
+
+    Attributes:
+        equations: M and b.
+        forces: tau.
+        space: the space of states ``(qpos, qvel)``.
+
+    Raises:
+        ConfigError: if the model has forces that are not modelled.
+    """
+
+    def __init__(self, model: mujoco.MjModel, timestep: float | None = None) -> None:
+        self.forces = JointForces(model)
+        self.equations = RigidModel(model)
+        self.space = StateSpace.of_model(model)
+        self.timestep = model.opt.timestep if timestep is None else timestep
+        self._integrator = mujoco.mjtIntegrator(model.opt.integrator)
+        explicit = bool(model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP))
+        self._euler_damping = np.zeros_like(self.forces.damping) if explicit else self.forces.damping
+
+    def acceleration(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
+        """Return ``M^-1 (tau - b)`` (N, nv), MuJoCo's qacc where no constraint acts."""
+        return self._solve(qpos, qvel, ctrl, np.zeros((self.space.nv, self.space.nv)))
+
+    def inverse_dynamics(self, qpos: np.ndarray, qvel: np.ndarray, acc: np.ndarray) -> np.ndarray:
+        """Return the forces (N, nv) on the joints that move them with accelerations ``acc (N, nv)``."""
+        return self.equations.inverse_dynamics(qpos, qvel, acc) + acc @ self.forces.armature
+
+    def gravity_compensation(self, qpos: np.ndarray) -> np.ndarray:
+        """Return the forces (N, nv) on the joints that hold the robot still against gravity."""
+        at_rest = np.zeros((len(qpos), self.space.nv))
+        return self.inverse_dynamics(qpos, at_rest, at_rest)
+
+    def _solve(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray, added: np.ndarray) -> np.ndarray:
+        M, b = self.equations.inertia_and_bias(qpos, qvel)
+        tau = self.forces.forces(qpos, qvel, ctrl)
+        return np.linalg.solve(M + self.forces.armature + added, (tau - b)[..., None])[..., 0]
+
+    def _implicit(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
+        """Return ``h D``."""
+        if self._integrator == mujoco.mjtIntegrator.mjINT_EULER:
+            return self.timestep * np.diag(self._euler_damping)
+        return self.timestep * self.forces.implicit_damping(qpos, qvel, ctrl)
+
+    def step(self, x: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
+        """Return the states (N, nq + nv) one time step after ``x``."""
+        h, nq = self.timestep, self.space.nq
+        qpos, qvel = x[:, :nq], x[:, nq:]
+        if self._integrator == mujoco.mjtIntegrator.mjINT_RK4:
+            return self._rk4(x, ctrl)[0]
+        acc = self._solve(qpos, qvel, ctrl, self._implicit(qpos, qvel, ctrl))
+        return self.space.integrate(x, np.concatenate((h * (qvel + h * acc), h * acc), axis=1))
+
+    def _rk4(self, x: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, list[_Stage]]:
+        """Return the next states, and the four stages."""
+        h, nq, nv = self.timestep, self.space.nq, self.space.nv
+        stages: list[_Stage] = []
+        change, total = np.zeros((len(x), 2 * nv)), np.zeros((len(x), 2 * nv))
+        for part, weight in zip(_RK4_TIMES, _RK4_WEIGHTS, strict=True):
+            if stages:
+                change = part * h * stages[-1].rates
+            state = self.space.integrate(x, change)
+            acc = self.acceleration(state[:, :nq], state[:, nq:], ctrl)
+            speeds = rotation_rates(self.space, change[:, :nv], state[:, nq:])
+            stages.append(_Stage(change, state, acc, np.concatenate((speeds, acc), axis=1)))
+            total += weight * h * stages[-1].rates
+        return self.space.integrate(x, total), stages
+
+    def _acceleration_derivatives(
+        self, x: np.ndarray, ctrl: np.ndarray, acc: np.ndarray, added: np.ndarray
+    ) -> ForceDerivatives:
+        """Return how the solution of ``(M + added) acc = tau - b`` changes, by q, v and ctrl."""
+        qpos, qvel = x[:, : self.space.nq], x[:, self.space.nq :]
+        by_q, by_v, M = self.equations.derivatives(qpos, qvel, acc)
+        tau = self.forces.derivatives(qpos, qvel, ctrl)
+        right = np.concatenate((tau.by_q - by_q, tau.by_v - by_v, tau.by_ctrl), axis=2)
+        solved = np.linalg.solve(M + self.forces.armature + added, right)
+        nv = self.space.nv
+        return ForceDerivatives(solved[:, :, :nv], solved[:, :, nv : 2 * nv], solved[:, :, 2 * nv :])
+
+    def derivatives(self, x: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the next states, and their derivatives A (N, 2 nv, 2 nv) by states and B (N, 2 nv, nu) by control."""
+        h, nq, nv, nu = self.timestep, self.space.nq, self.space.nv, ctrl.shape[1]
+        start = np.concatenate((np.eye(2 * nv), np.zeros((2 * nv, nu))), axis=1)
+        if self._integrator != mujoco.mjtIntegrator.mjINT_RK4:
+            added = self._implicit(x[:, :nq], x[:, nq:], ctrl)
+            acc = self._solve(x[:, :nq], x[:, nq:], ctrl, added)
+            by = np.concatenate(self._acceleration_derivatives(x, ctrl, acc, added), axis=2)  # (N, nv, 2 nv + nu)
+            moved = h * (start[nv:] + h * by)  # how h v' changes
+            change = np.concatenate((h * (x[:, nq:] + h * acc), h * acc), axis=1)
+            after, by_start = self.space.integrate(x, change), np.concatenate((moved, h * by), axis=1)
+        else:
+            after, stages = self._rk4(x, ctrl)
+            change, by_start, by_rates = np.zeros((len(x), 2 * nv)), np.zeros((len(x), 2 * nv, 2 * nv + nu)), None
+            for part, weight, stage in zip(_RK4_TIMES, _RK4_WEIGHTS, stages, strict=True):
+                by_change = np.zeros_like(by_start) if by_rates is None else part * h * by_rates
+                by_state = self._moved(stage.change[:, :nv], start, by_change)
+                by = self._acceleration_derivatives(stage.state, ctrl, stage.acc, np.zeros((nv, nv)))
+                by_acc = by.by_q @ by_state[:, :nv] + by.by_v @ by_state[:, nv:]
+                by_acc[:, :, 2 * nv :] += by.by_ctrl
+                by_dq, by_v = rotation_rate_jacobians(self.space, stage.change[:, :nv], stage.state[:, nq:])
+                by_speeds = by_dq @ by_change[:, :nv] + by_v @ by_state[:, nv:]
+                by_rates = np.concatenate((by_speeds, by_acc), axis=1)
+                change, by_start = change + weight * h * stage.rates, by_start + weight * h * by_rates
+        total = self._moved(change[:, :nv], start, by_start)
+        return after, total[:, :, : 2 * nv], total[:, :, 2 * nv :]
+
+    def _moved(self, dq: np.ndarray, start: np.ndarray, by: np.ndarray) -> np.ndarray:
+        """Return how ``x + dx`` changes with the start, of positions' differences dq, where dx changes by ``by``."""
+        nv = self.space.nv
+        if not self.space.quats:
+            return start + by
+        by_q, by_dq = integrate_jacobians(self.space, dq)
+        total = start + by
+        total[:, :nv] = by_q @ start[:nv] + by_dq @ by[:, :nv]
+        return total
+
+
+class RigidBodyDynamics(SmoothDynamics):
+    """A task's robot as a rigid-body model.
+
+    Args:
+        task: the task.
+        num_threads: taken for the sake of the other dynamics: this one has a single thread.
+        model: the task's compiled model, where it has been compiled before.
+        substeps: time steps in a control step; None: as many as in MuJoCo.
+
+    Attributes:
+        body: the model itself.
+        leaves_out: what the robot has in MuJoCo and this model has not, in words.
+
+    Raises:
+        ConfigError: if the model has forces that are not modelled.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        num_threads: int = 0,
+        model: mujoco.MjModel | None = None,
+        substeps: int | None = None,
+    ) -> None:
+        self.task = task
+        self.steps = 0
+        model = compile_task(task) if model is None else model
+        sim = Sim(task, 1, num_threads=1, model=model, record_observations=False)
+        self.action_low, self.action_high = sim.action_low, sim.action_high
+        self._smooth = SmoothTask(task, sim)
+        if substeps is not None:
+            check_count("substeps", substeps, 1)
+        self._substeps = sim.substeps if substeps is None else substeps
+        self.body = RigidBody(model, task.control_dt / self._substeps)
+        self.leaves_out = _constraints(model)
+
+    @property
+    def space(self) -> StateSpace:
+        """The space of points; see `SmoothTask`."""
+        return self._smooth.space
+
+    def coordinates(self, x: SimState) -> np.ndarray:
+        """Return the points (N, nx) of N states."""
+        return self._smooth.coordinates(x)
+
+    def predict(self, at: SimState, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Return the points one control step later; see `SmoothDynamics.predict`."""
+        ctrl, changed = self._smooth.control(at, x, u)
+        physics = self._physics_after(x[:, : self.body.space.nx], ctrl)
+        return self._smooth.after(at, u, ctrl, changed, physics)
+
+    def _physics_after(self, physics: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
+        """Return qpos and qvel one control step later; rows that are not finite, or huge, become NaN, as in MuJoCo."""
+        self.steps += len(physics)
+        after = np.full_like(physics, np.nan)
+        sound = np.asarray(np.isfinite(ctrl).all(axis=1))
+        for _ in range(self._substeps):
+            sound = sound & (np.abs(physics) < mujoco.mjMAXVAL).all(axis=1)
+            if sound.all():
+                after = physics = self.body.step(physics, ctrl)
+            elif sound.any():
+                after, stepped = np.full_like(physics, np.nan), self.body.step(physics[sound], ctrl[sound])
+                after[sound] = stepped
+                physics = after
+        return np.where(sound[:, None], after, np.nan)
+
+    def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return derivatives: of physics analytic, of the task's control law by centred differences."""
+        space, (knots, width) = self.space, U.shape
+        n = self.body.space.ndx
+        self.steps += knots
+        ctrl, changed = self._smooth.control(at, X, U)
+        physics, A, B = (
+            X[:, : self.body.space.nx],
+            np.tile(np.eye(n), (knots, 1, 1)),
+            np.zeros((knots, n, ctrl.shape[1])),
+        )
+        for _ in range(self._substeps):
+            physics, step_A, step_B = self.body.derivatives(physics, ctrl)
+            A, B = step_A @ A, step_A @ B + step_B
+
+        # the control law and what is carried, by x, u and the physics after the step
+        after = self._smooth.after(at, U, ctrl, changed, physics)
+        directions = space.ndx + width
+        by_z, by_after = self._law_derivatives(at, X, U, physics)
+        nu = ctrl.shape[1]
+        total = np.zeros((knots, space.ndx, directions))
+        total[:, :n, :n] = A
+        total[:, :n] += B @ by_z[:, :nu]
+        total[:, n:] = by_z[:, nu:] + by_after @ total[:, :n]
+        total[~np.isfinite(after).all(axis=1)] = np.nan
+        return total[:, :, : space.ndx], total[:, :, space.ndx :]
+
+    def _law_derivatives(
+        self, at: SimState, X: np.ndarray, U: np.ndarray, physics: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return how ``(ctrl, rest)`` changes: by (x, u), and of the rest alone by the physics after the step."""
+        space, body, width = self.space, self.body.space, U.shape[1]
+        directions = space.ndx + width + body.ndx
+        offsets = _DIFFERENCE_STEP * np.concatenate((np.eye(directions), -np.eye(directions)))[:, None]
+        x = space.integrate(X, offsets[..., : space.ndx]).reshape(-1, space.nx)
+        low, high = np.minimum(U, self.action_low), np.maximum(U, self.action_high)
+        u = np.clip(U + offsets[..., space.ndx : space.ndx + width], low, high)
+        spans, of_u = np.full((directions, len(X)), 2.0 * _DIFFERENCE_STEP), slice(space.ndx, space.ndx + width)
+        spans[of_u] = np.sum(u[of_u] - u[directions:][of_u], axis=2)  # one-sided at a bound
+        u = u.reshape(-1, width)
+        moved = body.integrate(physics, offsets[..., space.ndx + width :]).reshape(-1, body.nx)
+        ctrl, changed = self._smooth.control(at, x, u)
+        rest = self._smooth.after(at, u, ctrl, changed, moved)[:, body.nx :]
+        values = np.concatenate((ctrl, rest), axis=1).reshape(2, directions, len(X), -1)
+        by = ((values[0] - values[1]) / spans[..., None]).transpose(1, 2, 0)
+        split = space.ndx + width
+        return by[:, :, :split], by[:, ctrl.shape[1] :, split:]
+
+    def stage_residuals(self, at: SimState, after: np.ndarray, U: np.ndarray) -> np.ndarray:
+        """Return the task's weighed residuals; see `SmoothDynamics.stage_residuals`."""
+        return self._smooth.stage_residuals(at, after, U)
+
+    def terminal_residuals(self, at: SimState, last: np.ndarray) -> np.ndarray:
+        """Return the task's weighed residuals; see `SmoothDynamics.terminal_residuals`."""
+        return self._smooth.terminal_residuals(at, last)
+
+    def step(self, x: SimState, u: np.ndarray, seed: int) -> Prediction:
+        """Predict one control step; see `Dynamics.step`.
+
+        Raises:
+            ConfigError: if the reward, or what ends an episode, reads more than a rigid-body model predicts.
+        """
+        x = SimState(*(np.repeat(part, len(u), axis=0) if len(part) == 1 else part for part in x))
+        ctrl, changed = self._smooth.control(x, self.coordinates(x), u)
+        physics = self._physics_after(self.coordinates(x)[:, : self.body.space.nx], ctrl)
+        diverged = ~np.isfinite(physics).all(axis=1)
+        try:
+            before = self._smooth.whole_fields(x)
+            after = self._smooth.state_after(x, u, ctrl, changed, physics, seed)
+            f = self._smooth.whole_fields(after)
+            terms = list(self.task.reward_terms(before, u, f).values())
+            terminated = self.task.terminated(f)
+        except AttributeError as error:
+            name = type(self.task).__name__
+            raise ConfigError(f"what {name} rewards cannot be had from a rigid-body model: {error}") from error
+        reward = np.asarray(sum(terms[1:], start=terms[0]))
+        diverged |= ~np.isfinite(reward)
+        terminated = np.zeros(len(u), bool) if terminated is None else terminated
+        return Prediction(after, np.where(diverged, np.nan, reward), terminated, diverged)
+
+    def rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
+        """Predict what action sequences are worth; see `Dynamics.rollout`."""
+        rewards = np.zeros(U.shape[:2])
+        ended, diverged = np.zeros(len(U), bool), np.zeros(len(U), bool)
+        x = x0
+        for t in range(U.shape[1]):
+            prediction = self.step(x, U[:, t], seed)
+            x = prediction.x
+            rewards[:, t] = np.where(ended, 0.0, prediction.reward)
+            diverged |= prediction.diverged & ~ended
+            ended |= prediction.terminated | diverged
+            if ended.all():
+                break
+        return Rollout(rewards, diverged)
+
+
+def _constraints(model: mujoco.MjModel) -> tuple[str, ...]:
+    """Return the kinds of constraints that a model has, in words."""
+    flags, bits = model.opt.disableflags, mujoco.mjtDisableBit
+    if flags & int(bits.mjDSBL_CONSTRAINT):
+        return ()
+    touching = model.npair > 0 or bool(np.any(model.geom_contype) and np.any(model.geom_conaffinity))
+    found = {
+        "contacts": touching and not flags & int(bits.mjDSBL_CONTACT),
+        "limits of joints": bool(model.jnt_limited.any()) and not flags & int(bits.mjDSBL_LIMIT),
+        "limits of tendons": bool(model.tendon_limited.any()) and not flags & int(bits.mjDSBL_LIMIT),
+        "equality constraints": bool(model.eq_active0.any()) and not flags & int(bits.mjDSBL_EQUALITY),
+        "dry friction": bool(model.dof_frictionloss.any() or model.tendon_frictionloss.any())
+        and not flags & int(bits.mjDSBL_FRICTIONLOSS),
+    }
+    return tuple(name for name, there in found.items() if there)
