@@ -114,7 +114,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint (default: the last)")
     sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
 
-    sub = command("plan", _plan, "Control a task by planning on its simulator.", "roborl plan mppi CartpoleSwingup")
+    sub = command("plan", _plan, "Control a task by planning.", "roborl plan ilqr CartpoleSwingup --dynamics rigid")
     sub.add_argument("planner", help="the planner's name")
     sub.add_argument("task", help="a task's name, or FILE.py:Class")
     sub.add_argument("--episodes", type=int, default=1, help="how many (default: 1)")
@@ -122,6 +122,9 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
     sub.add_argument("--plot", type=Path, help="write a PNG of the first episode's positions and actions here")
     sub.add_argument("--set", **ASSIGNMENT, help="a setting of the planner, as samples=64")
+    sub.add_argument(
+        "--dynamics", default="mujoco", help="what predicts: mujoco, the task's simulator (the default), or rigid"
+    )
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
     sub = command("export", _export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx")
@@ -267,6 +270,7 @@ def _plan(options: argparse.Namespace) -> int:
         episodes=options.episodes,
         seed=options.seed,
         settings=dict(options.set),
+        dynamics=options.dynamics,
         video=options.video,
         plot=options.plot,
         quiet=options.quiet,

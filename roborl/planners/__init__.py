@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from roborl.planners.contract import Planner
 
 PLANNERS: dict[str, str] = {
+    "ilqr": "roborl.planners.ilqr:ILQR",
+    "lqr": "roborl.planners.lqr:LQR",
     "mppi": "roborl.planners.mppi:MPPI",
 }
 

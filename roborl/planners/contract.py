@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from roborl.dynamics.contract import Dynamics, SmoothDynamics
+from roborl.errors import ConfigError
+
 if TYPE_CHECKING:
-    from roborl.dynamics.contract import Dynamics
     from roborl.sim import SimState
 
 
@@ -26,10 +28,23 @@ class Plan:
     stats: dict[str, float] = field(default_factory=dict)
     """What is worth watching, by name."""
 
+    X: np.ndarray | None = None
+    """(H + 1, nx) the points of the dynamics' state space that it leads through; None: the planner knows none."""
+
+    gains: np.ndarray | None = None
+    """(H, na, ndx) how actions answer to what is off the plan: ``u = U + gains (x - X)``; None: not at all."""
+
     def shifted(self, steps: int = 1) -> Self:
-        """Return what is left of the plan after its first steps; its last action is held for as long."""
-        rest = self.U[min(steps, len(self.U) - 1) :]
-        return replace(self, U=np.concatenate((rest, np.repeat(self.U[-1:], len(self.U) - len(rest), axis=0))))
+        """Return what is left of the plan after its first steps; its last action and point are held for as long."""
+        later = {
+            name: _shifted(value, steps) for name in ("U", "X", "gains") if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **later)
+
+
+def _shifted(values: np.ndarray, steps: int) -> np.ndarray:
+    rest = values[min(steps, len(values) - 1) :]
+    return np.concatenate((rest, np.repeat(values[-1:], len(values) - len(rest), axis=0)))
 
 
 class Planner(ABC):
@@ -74,3 +89,26 @@ class Planner(ABC):
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
+
+
+def as_smooth(name: str, dynamics: Any) -> SmoothDynamics:
+    """Return the dynamics, if they have derivatives.
+
+    Raises:
+        ConfigError: if they have none.
+    """
+    if not isinstance(dynamics, SmoothDynamics):
+        raise ConfigError(f"{name} needs dynamics with derivatives (SmoothDynamics), got {type(dynamics).__name__}")
+    return dynamics
+
+
+def horizon_steps(horizon_s: float, control_dt: float) -> int:
+    """Return a horizon in control steps.
+
+    Raises:
+        ConfigError: if it is shorter than one.
+    """
+    steps = round(horizon_s / control_dt)
+    if steps < 1:
+        raise ConfigError(f"horizon_s must be at least a control step, {control_dt:g} s, got {horizon_s:g}")
+    return steps

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from roborl.dynamics.mujoco import MujocoDynamics
+from roborl.dynamics import make_dynamics
+from roborl.dynamics.contract import SmoothDynamics
 from roborl.envs import Camera
 from roborl.errors import UnknownName, check_count
 from roborl.planners import planner_class
@@ -22,7 +23,8 @@ from roborl.task.contract import Task
 class MPCPolicy:
     """Acts on a planner's plans, each begun from what is left of the one before.
 
-    It takes the whole state of a simulation: planners see the state, policies an observation.
+    Where the planner gives gains, an action answers to how far the state is off the plan, within the bounds. The
+    policy takes the whole state of a simulation: planners see the state, policies an observation.
 
     Args:
         planner: the planner.
@@ -63,19 +65,30 @@ class MPCPolicy:
             self.plans += 1
             self._age = 0
         self._age += 1
-        return self.last_plan.U[self._age - 1]
+        return self._followed(self.last_plan, self._age - 1, x)
+
+    def _followed(self, plan: Plan, step: int, x: SimState) -> np.ndarray:
+        """Return the action of a plan's step, corrected by its gains."""
+        dynamics = self.planner.dynamics
+        if plan.X is None or plan.gains is None or not isinstance(dynamics, SmoothDynamics):
+            return plan.U[step]
+        off = dynamics.space.difference(plan.X[step], dynamics.coordinates(x)[0])
+        return np.clip(plan.U[step] + plan.gains[step] @ off, dynamics.action_low, dynamics.action_high)
 
     def state(self) -> dict[str, Any]:
         """Return what its next actions depend on beside the state it is given, as JSON values."""
-        plan = self.last_plan
-        kept = None if plan is None else {"U": plan.U.tolist(), "cost": plan.cost, "stats": plan.stats}
+        plan = {} if self.last_plan is None else asdict(self.last_plan)
+        kept = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in plan.items()}
         return {"planner": self.planner.state(), "plan": kept, "age": self._age}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
         self.planner.restore(state["planner"])
         plan = state["plan"]
-        self.last_plan = None if plan is None else Plan(np.array(plan["U"]), plan["cost"], plan["stats"])
+        self.last_plan = None
+        if plan:
+            arrays = {name: np.array(value) for name, value in plan.items() if isinstance(value, list)}
+            self.last_plan = Plan(**(plan | arrays))
         self._age = state["age"]
 
 
@@ -157,18 +170,25 @@ class PlanResults:
         }
 
 
-def make_planner(name: str, task: Task, settings: Mapping[str, Any] | None = None, num_threads: int = 0) -> Planner:
-    """Return a planner by name, that predicts a task with its simulator.
+def make_planner(
+    name: str,
+    task: Task,
+    settings: Mapping[str, Any] | None = None,
+    num_threads: int = 0,
+    dynamics: str = "mujoco",
+) -> Planner:
+    """Return a planner by name, for a task.
 
     Args:
         name: one of `PLANNERS`.
         task: the task.
         settings: fields of the planner's configuration that differ from its defaults.
         num_threads: threads that simulate; 0: one for each processor.
+        dynamics: what predicts, one of `roborl.dynamics.DYNAMICS`: by default the task's simulator.
 
     Raises:
-        UnknownName: if there is no such planner, or no such setting.
-        ConfigError: if a setting is outside what is allowed.
+        UnknownName: if there is no such planner, no such setting, or no such dynamics.
+        ConfigError: if a setting is outside what is allowed, or the planner or the dynamics cannot do this task.
     """
     cls = planner_class(name)
     valid = [f.name for f in fields(cls.Config)]
@@ -176,7 +196,7 @@ def make_planner(name: str, task: Task, settings: Mapping[str, Any] | None = Non
         if field not in valid:
             raise UnknownName(f"setting of {name}", field, valid)
     config = cls.Config(**(settings or {}))
-    return cls(MujocoDynamics(task, num_threads=num_threads), config)
+    return cls(make_dynamics(dynamics, task, num_threads), config)
 
 
 def plan_episodes(

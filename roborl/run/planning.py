@@ -52,11 +52,12 @@ def plan(
     episodes: int = 1,
     seed: int = EVALUATION_SEED,
     settings: dict[str, Any] | None = None,
+    dynamics: str = "mujoco",
     video: Path | None = None,
     plot: Path | None = None,
     quiet: bool = False,
 ) -> PlanningResult:
-    """Control a task by planning on its simulator.
+    """Control a task by planning, the simulation waiting for each plan.
 
     Args:
         planner: the planner's name.
@@ -64,12 +65,14 @@ def plan(
         episodes: how many.
         seed: episode i is seeded with ``seed + i``, as in evaluations of learned policies.
         settings: the planner's settings that differ from presets and defaults.
+        dynamics: what the planner predicts with, one of `roborl.dynamics.DYNAMICS`; what is controlled is the task's
+            simulator in any case.
         video: where to write an mp4 of the first episode.
         plot: where to write a PNG of the first episode's states and actions.
         quiet: show no progress.
 
     Raises:
-        UnknownName: if there is no such planner, task or setting.
+        UnknownName: if there is no such planner, task, setting or dynamics.
         NonFinite: if a simulation, or every prediction of it, diverged.
     """
     check_count("episodes", episodes, 1)
@@ -87,7 +90,7 @@ def plan(
     try:
         with progress:
             results = plan_episodes(
-                make_planner(planner, task, chosen),
+                make_planner(planner, task, chosen, dynamics=dynamics),
                 episodes=episodes,
                 seed=seed,
                 on_step=on_step,
