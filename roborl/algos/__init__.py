@@ -13,9 +13,11 @@ LEARNERS: dict[str, str] = {
     "a2c": "roborl.algos.a2c:A2C",
     "crossq": "roborl.algos.crossq:CrossQ",
     "ddpg": "roborl.algos.ddpg:DDPG",
+    "npg": "roborl.algos.npg:NPG",
     "ppo": "roborl.algos.ppo:PPO",
     "sac": "roborl.algos.sac:SAC",
     "td3": "roborl.algos.td3:TD3",
+    "trpo": "roborl.algos.trpo:TRPO",
 }
 
 

@@ -117,6 +117,18 @@ def unflatten(like: Tree, flat: Mapping[str, torch.Tensor]) -> Tree:
     return build(like, ())
 
 
+def to_vector(tree: Tree) -> torch.Tensor:
+    """Return all the numbers of a tree in one vector (n,), in the order of `flatten`."""
+    return torch.cat([leaf.reshape(-1) for leaf in flatten(tree).values()])
+
+
+def from_vector(like: Tree, vector: torch.Tensor) -> Tree:
+    """Return the tree of the structure and shapes of ``like`` whose numbers stand in a vector: `to_vector` undone."""
+    leaves = flatten(like)
+    parts = vector.split([leaf.numel() for leaf in leaves.values()])
+    return unflatten(like, {name: part.view(leaves[name].shape) for name, part in zip(leaves, parts, strict=True)})
+
+
 def _children(node: Tree) -> Iterable[tuple[str, Tree]]:
     """Return (name, child) pairs: keys of a dict, fields of a NamedTuple, positions of a list or tuple."""
     if isinstance(node, dict):
