@@ -13,7 +13,7 @@ _SMALL = {"hidden": (64, 64), "batch_size": 128, "actor_lr": 1e-3, "critic_lr": 
 _SMALL_DETERMINISTIC = {"hidden": (64, 64), "batch_size": 128}
 
 # TD3's targets follow at every second update: with the default tau they lag so far behind that after 20,000 steps one
-# seed of two balances for 81 steps of 1000, with this one for all.
+# seed of two balances for 81 steps of 1000; with this one that seed balances for all.
 _INVERTED_PENDULUM_TD3 = _SMALL_DETERMINISTIC | {"tau": 0.02}
 
 # Rewards in [0, 1] at 100 Hz: with the default tau the targets of values near 100 lag so far behind that after 100,000
