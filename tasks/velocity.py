@@ -206,7 +206,7 @@ class Velocity(Task):
         return [
             Term("command", remembered("command", 3), unit="m/s, m/s, rad/s", frame="base"),
             Term("gyro", sensor("imu_gyro"), unit="rad/s", frame="imu", noise=noise(0.2)),
-            Term("projected_gravity", projected_gravity(), frame="base", noise=noise(0.05)),
+            Term("projected_gravity", projected_gravity(up="base_up"), frame="base", noise=noise(0.05)),
             Term("joint_pos", minus(joint_pos(*names), default), unit="rad", noise=noise(0.01)),
             Term("joint_vel", joint_vel(*names), unit="rad/s", noise=noise(1.5)),
             Term("last_action", last_action(len(names))),

@@ -109,7 +109,7 @@ class Hindsight:
         self._seen = -1  # rows before this one are in _ends
 
     def sample(self, rng: np.random.Generator, batch_size: int) -> torch.Tensor:
-        """Draw transitions as `Replay.sample` does; four more draws than its own decide over the goals."""
+        """Draw transitions as `Replay.sample` does, then which of them get another goal, then these goals."""
         replay = self._replay
         self._follow_episodes()
         picked = replay.pick(rng, batch_size)

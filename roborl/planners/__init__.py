@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 PLANNERS: dict[str, str] = {
     "cem": "roborl.planners.cem:CEM",
     "icem": "roborl.planners.icem:ICEM",
+    "ilqr": "roborl.planners.ilqr:ILQR",
+    "lqr": "roborl.planners.lqr:LQR",
     "mppi": "roborl.planners.mppi:MPPI",
     "pi2": "roborl.planners.pi2:PI2",
     "predictive_sampling": "roborl.planners.predictive_sampling:PredictiveSampling",

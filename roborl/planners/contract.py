@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from roborl.dynamics.contract import Dynamics, SmoothDynamics
+from roborl.errors import ConfigError
+
 if TYPE_CHECKING:
-    from roborl.dynamics.contract import Dynamics
     from roborl.sim import SimState
 
 
@@ -104,3 +106,26 @@ class Planner(ABC):
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
+
+
+def as_smooth(name: str, dynamics: Any) -> SmoothDynamics:
+    """Return the dynamics, if they have derivatives.
+
+    Raises:
+        ConfigError: if they have none.
+    """
+    if not isinstance(dynamics, SmoothDynamics):
+        raise ConfigError(f"{name} needs dynamics with derivatives (SmoothDynamics), got {type(dynamics).__name__}")
+    return dynamics
+
+
+def horizon_steps(horizon_s: float, control_dt: float) -> int:
+    """Return a horizon in control steps.
+
+    Raises:
+        ConfigError: if it is shorter than one.
+    """
+    steps = round(horizon_s / control_dt)
+    if steps < 1:
+        raise ConfigError(f"horizon_s must be at least a control step, {control_dt:g} s, got {horizon_s:g}")
+    return steps

@@ -24,7 +24,8 @@ from roborl.task.contract import Task
 class MPCPolicy:
     """Acts on a planner's plans, each begun from what is left of the one before.
 
-    It takes the whole state of a simulation: planners see the state, policies an observation.
+    Where the planner gives gains, an action answers to how far the state is off the plan, within the bounds. The
+    policy takes the whole state of a simulation: planners see the state, policies an observation.
 
     Args:
         planner: the planner.

@@ -13,7 +13,7 @@ import numpy as np
 
 from roborl.dynamics.contract import Dynamics
 from roborl.errors import ConfigError, NonFinite, check_count, check_range
-from roborl.planners.contract import Plan, Planner
+from roborl.planners.contract import Plan, Planner, horizon_steps
 from roborl.sim import SimState
 
 
@@ -187,10 +187,7 @@ class SamplingPlanner(Planner):
     def __init__(self, dynamics: Dynamics, config: Any = None, seed: int = 0) -> None:
         self.dynamics = dynamics
         self.config = self.Config() if config is None else config
-        dt = dynamics.control_dt
-        self.horizon = round(self.config.horizon_s / dt)
-        if self.horizon < 1:
-            raise ConfigError(f"horizon_s must be at least a control step, {dt:g} s, got {self.config.horizon_s:g}")
+        self.horizon = horizon_steps(self.config.horizon_s, dynamics.control_dt)
         self.low, self.high = dynamics.action_low, dynamics.action_high
         if not np.isfinite([self.low, self.high]).all():
             raise ConfigError(f"{self.name} needs bounded actions, got low {self.low} and high {self.high}")

@@ -26,6 +26,9 @@ from worker import Worker
 WARMUP_STEPS = 2000
 """Steps before the steady state: 1000 at random, then some to compile and to fill caches."""
 
+NAMES = {"sac": "SAC", "td3": "TD3", "ddpg": "DDPG", "crossq": "CrossQ"}
+"""What the learners are called: in the tables, and as classes of the peers."""
+
 ROBORL = (sys.executable, "-c", "import sys; from roborl.cli import main; sys.exit(main())")
 
 
@@ -47,7 +50,7 @@ class Setting:
     @property
     def label(self) -> str:
         """What the table calls it."""
-        return f"{self.algo.upper()}, {self.env_id}, 2x{self.hidden}, batch {self.batch}"
+        return f"{NAMES[self.algo]}, {self.env_id}, 2x{self.hidden}, batch {self.batch}"
 
 
 SETTINGS = (
@@ -80,6 +83,15 @@ SETTINGS = (
             precisions=("float32", "bfloat16"),
         )
         for algo in ("td3", "ddpg")
+    ),
+    Setting(
+        algo="crossq",
+        env_id="HalfCheetah-v5",
+        hidden=256,
+        batch=256,
+        threads=2,
+        steps={"roborl": 8_000, "sbx": 2000},
+        precisions=("float32", "bfloat16"),
     ),
 )
 PEERS = {
@@ -126,7 +138,7 @@ def measure(setting: Setting, peers: Iterable[str], repeats: int, share: float) 
             label, environment = PEERS[peer]
             arguments = (
                 peer,
-                setting.algo,
+                NAMES[setting.algo],
                 setting.env_id,
                 setting.hidden,
                 setting.batch,
@@ -193,7 +205,7 @@ def main() -> None:
             continue
         conditions = f"{CORES} cores, one update a step, median of {options.repeats} interleaved repeats"
         name = "train_speed" if algo == "sac" else f"train_speed_{algo}"
-        write(name, f"{algo.upper()}, steady state on {conditions}", rows)
+        write(name, f"{NAMES[algo]}, steady state on {conditions}", rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def exploration(algo: str, env_id: str) -> object:
     import numpy as np
     from stable_baselines3.common.noise import NormalActionNoise
 
-    if algo == "sac":
+    if algo not in ("TD3", "DDPG"):  # the others' policies are noisy themselves
         return None
     width = gymnasium.make(env_id).action_space.shape[0]
     return NormalActionNoise(np.zeros(width), 0.1 * np.ones(width))
@@ -31,7 +31,7 @@ def stable_baselines3(
     import torch
 
     torch.set_num_threads(threads)
-    model = getattr(stable_baselines3, algo.upper())(
+    model = getattr(stable_baselines3, algo)(
         "MlpPolicy",
         env_id,
         batch_size=batch,
@@ -48,7 +48,7 @@ def sbx(algo: str, env_id: str, hidden: int, batch: int, threads: int, warmup: i
     """SBX's learner (JAX, which chooses its threads itself)."""
     import sbx as jax_baselines
 
-    model = getattr(jax_baselines, algo.upper())(
+    model = getattr(jax_baselines, algo)(
         "MlpPolicy",
         env_id,
         batch_size=batch,

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from learners import OFF_POLICY
+from learners import OFF_POLICY, small
 
 from roborl.algos import learner_class
 from roborl.data.replay import unpack
 from roborl.errors import UsageError
 from roborl.nn.tree import flatten, tree_map
+from roborl.run import training
+from roborl.run.checkpoint import Checkpoints
 from roborl.run.config import RunConfig
 from roborl.run.executor import make_executor
 from roborl.run.off_policy import OffPolicyLoop
@@ -78,6 +82,27 @@ def test_n_step_targets_and_hindsight_are_what_the_loop_learns_from() -> None:
         assert torch.isin(batch.discount, gammas).all()
         # far from the goals that were drawn, near many of those that were reached
         assert (batch.reward.max() == 0) == ("hindsight" in changes)
+
+
+def test_a_run_with_hindsight_and_n_step_returns_resumes_to_the_bit(tmp_path: Path) -> None:
+    settings = small("td3") | {"hindsight": 4, "n_step": 2, "buffer_size": 120}  # the ring turns
+    config = RunConfig(
+        "td3",
+        "ArmReach",
+        steps=200,
+        num_envs=2,
+        checkpoint_every=60,
+        compile=False,
+        threads=1,
+        tensorboard=False,
+        settings=settings,
+    )
+    training.train(config, tmp_path / "straight", quiet=True)
+    training.train(dataclasses.replace(config, steps=120), tmp_path / "resumed", quiet=True)
+    training.resume(tmp_path / "resumed", steps=200, quiet=True)
+    straight, resumed = (Checkpoints(tmp_path / name, read_only=True).load() for name in ("straight", "resumed"))
+    assert straight.meta["updates"] == resumed.meta["updates"] > 0
+    assert all(torch.equal(tensor, resumed.tensors[name]) for name, tensor in straight.tensors.items())
 
 
 def test_hindsight_without_goals_is_refused() -> None:

@@ -99,6 +99,8 @@ def test_the_bases_velocity_and_its_lean_are_those_of_its_free_joint(name):
     assert task.base_lin_vel(f) == pytest.approx(rotate_into(np, f.qpos[:, 3:7], f.qvel[:, :3]), abs=1e-12)
     assert task.up(f) == pytest.approx(-gravity_in_base(np, f.qpos[:, 3:7]), abs=1e-12)
     assert np.ptp(task.up(f)[:, 2]) > 0.01
+    seen = sim.observe()["critic"][:, 6:9]
+    assert seen == pytest.approx(gravity_in_base(np, f.qpos[:, 3:7]), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", IDS)

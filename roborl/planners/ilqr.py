@@ -1,0 +1,307 @@
+r"""iLQR with limits of the action, from trajectories that need not be possible yet.
+
+The cost is half a sum of squared residuals, of each step and of the last state. Each iteration takes quadratic models
+of the costs (Gauss-Newton) and linear ones of the dynamics about a trajectory (X, U), with gaps where the dynamics do
+not lead from one of its points to the next,
+
+    dx_{t+1} = A_t dx_t + B_t du_t + gap_{t+1},    gap_{t+1} = f(x_t, u_t) - x_{t+1},    gap_0 = x0 - X_0,
+
+finds the step and the gains of each moment backwards,
+
+    Q_u = B' W_x + l_u,  Q_uu = B' W_xx B + l_uu,  Q_ux = B' W_xx A,    with  W = l(x_{t+1}, u_t) + V(x_{t+1}),
+    du_t = k_t + K_t dx_t,    k_t = argmin k' Q_uu k / 2 + k' Q_u  within the bounds,
+
+and follows them forwards with the true dynamics, for steps alpha k of several lengths.
+
+Sources: Li and Todorov, "Iterative Linear Quadratic Regulator Design", ICINCO 2004; Tassa, Erez, Todorov, "Synthesis
+and Stabilization of Complex Behaviors through Online Trajectory Optimization", IROS 2012 (regularisation, line search);
+Tassa, Mansard, Todorov, "Control-Limited Differential Dynamic Programming", ICRA 2014 (bounds, by projected Newton:
+what is at a bound has no gain); Mastalli et al., "Crocoddyl", ICRA 2020 (FDDP: gaps, closed by 1 - alpha in a step of
+length alpha). Departures: changes of the action and of the state are regularised alike, by mu; it grows after a step
+that had to be shortened, too; where there are gaps, a step is judged by the cost plus a penalty of the gaps' size that
+makes it a descent (Nocedal and Wright, "Numerical Optimization", eq. 18.36).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from roborl.dynamics.contract import SmoothDynamics
+from roborl.errors import NonFinite, check_count, check_range
+from roborl.planners.backward import backward_pass, model_change
+from roborl.planners.contract import Plan, Planner, as_smooth, horizon_steps
+from roborl.planners.costs import stage_model, terminal_model, trajectory_costs
+from roborl.sim import SimState
+
+_REGULARIZATION_FACTOR = 2.0
+"""Of Tassa et al. 2012, eq. 25: changes of mu grow by it as long as they go on."""
+
+_GAP_SHARE = 0.5
+"""rho of Nocedal and Wright, eq. 18.36: the part of the gaps' penalty that a step may spend on the cost."""
+
+_HUGE = 1e10
+"""A trajectory that goes beyond this diverges, as in MuJoCo."""
+
+
+@dataclass(frozen=True)
+class ILQRConfig:
+    """Settings of iLQR."""
+
+    horizon_s: float = 1.0
+    """Seconds that a plan looks ahead."""
+
+    iterations: int = 100
+    """The most iterations of a plan that begins anew."""
+
+    warm_iterations: int = 1
+    """The most iterations of a plan that goes on from another."""
+
+    start_noise: float = 0.0
+    """Standard deviation of the actions that a plan begins with, in halves of their range: where doing nothing is a
+    stationary point, as below a pole that hangs, something must move it."""
+
+    start_hold_s: float = 0.1
+    """Seconds for which each of those actions is held."""
+
+    step_lengths: int = 10
+    """Lengths alpha = 1, 1/2, 1/4, ... that a line search tries: first 1 alone, then all others at once."""
+
+    acceptance: float = 0.1
+    """A step is taken if the cost falls by more than this part of what the quadratic models promise."""
+
+    tolerance: float = 1e-7
+    """Converged: the models promise less than this part of the cost, and the gaps are no larger than it."""
+
+    start_regularization: float = 0.0
+    """mu of the first iteration, in the cost's unit over those of actions and states, squared."""
+
+    min_regularization: float = 0.01
+    """Below this mu is 0."""
+
+    max_regularization: float = 1e10
+    """Beyond this an iteration has failed, and the plan so far is returned with ``converged`` 0."""
+
+    def __post_init__(self) -> None:
+        check_range("horizon_s", self.horizon_s, 0.0, open_low=True)
+        check_count("iterations", self.iterations, 1)
+        check_count("warm_iterations", self.warm_iterations, 1)
+        check_count("step_lengths", self.step_lengths, 1)
+        check_range("acceptance", self.acceptance, 0.0, 1.0, open_low=True, open_high=True)
+        check_range("tolerance", self.tolerance, 0.0)
+        check_range("start_noise", self.start_noise, 0.0)
+        check_range("start_hold_s", self.start_hold_s, 0.0)
+        check_range("start_regularization", self.start_regularization, 0.0)
+        check_range("min_regularization", self.min_regularization, 0.0, open_low=True)
+        check_range("max_regularization", self.max_regularization, self.min_regularization)
+
+
+class _Models(NamedTuple):
+    """The models of one trajectory, as the compiled functions take them."""
+
+    A: np.ndarray
+    B: np.ndarray
+    gaps: np.ndarray
+    lx: np.ndarray
+    lu: np.ndarray
+    lxx: np.ndarray
+    lux: np.ndarray
+    luu: np.ndarray
+
+
+class _Trial(NamedTuple):
+    """A trajectory, what it costs, its gaps (H + 1, ndx), and the length of the step that led to it."""
+
+    X: np.ndarray
+    U: np.ndarray
+    cost: float
+    gaps: np.ndarray
+    length: float = 1.0
+
+    @property
+    def gap(self) -> float:
+        """The gaps' size: the sum of their absolute values."""
+        return float(np.abs(self.gaps).sum())
+
+
+class ILQR(Planner):
+    """Plans by iLQR with any dynamics that have derivatives.
+
+    A warm start with points is gone on from as it is, gaps and all; without, its actions are followed first.
+
+    Args:
+        dynamics: what predicts, with derivatives and a smooth cost.
+        config: the settings; None: the defaults.
+        seed: of the actions that a plan begins with.
+
+    Raises:
+        ConfigError: if the horizon is shorter than a control step, or the dynamics have no derivatives.
+    """
+
+    name: ClassVar = "ilqr"
+    Config: ClassVar = ILQRConfig
+
+    def __init__(self, dynamics: SmoothDynamics, config: ILQRConfig | None = None, seed: int = 0) -> None:
+        self.config = ILQRConfig() if config is None else config
+        self.dynamics, self._smooth = dynamics, as_smooth(self.name, dynamics)
+        self.horizon = horizon_steps(self.config.horizon_s, dynamics.control_dt)
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Begin the planner's own stream of random numbers anew."""
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+
+    def plan(self, x0: SimState, warm_start: Plan | None = None) -> Plan:
+        """Return a plan from a state; see `Planner.plan`.
+
+        Its stats are the iterations whose step was taken; whether it converged (1 or 0); the size of the gaps that are
+        left (sum of absolute values); what the models promise of another step; and the regularisation.
+
+        Raises:
+            NonFinite: if the trajectory to begin with, or a derivative, is not finite.
+        """
+        config, mu, change = self.config, self.config.start_regularization, 1.0
+        trial = self._begin(x0, warm_start)
+        k, K = np.zeros_like(trial.U), np.zeros((*trial.U.shape, self._smooth.space.ndx))
+        penalty, taken, converged, promised = 0.0, 0, False, np.inf
+        models: _Models | None = None
+        for _ in range(config.iterations if warm_start is None else config.warm_iterations):
+            if models is None:
+                models = self._model(x0, trial)
+            bounds = (self._smooth.action_low - trial.U, self._smooth.action_high - trial.U)
+            sound, steps, gains = backward_pass(*models, *bounds, mu)
+            following = None
+            if sound:
+                k, K = steps, gains
+                a, b = model_change(*models, k, K)
+                if trial.gap > 0.0:
+                    penalty = max(penalty, (a + 0.5 * max(b, 0.0)) / ((1.0 - _GAP_SHARE) * trial.gap))
+                a -= penalty * trial.gap
+                promised = -(a + 0.5 * b)
+                small = config.tolerance * (abs(trial.cost) + config.tolerance)
+                if promised <= small and trial.gap <= config.tolerance and mu <= config.min_regularization:
+                    converged = True
+                    break
+                following = self._search(x0, trial, k, K, (a, b, penalty))
+            if following is None:  # more regularisation, from the same models
+                mu, change = self._raised(mu, change)
+                if mu > config.max_regularization:
+                    break
+            else:
+                trial, taken, models = following, taken + 1, None
+                if following.length == 1.0:
+                    change = min(1.0 / _REGULARIZATION_FACTOR, change / _REGULARIZATION_FACTOR)
+                    mu = mu * change if mu * change > config.min_regularization else 0.0
+                else:  # the models did not hold so far: trust them less
+                    mu, change = self._raised(mu, change)
+        stats = {
+            "iterations": float(taken),
+            "converged": float(converged),
+            "gap": trial.gap,
+            "promised": float(promised),
+            "regularization": mu,
+        }
+        return Plan(trial.U, trial.cost, stats, trial.X, K)
+
+    def _raised(self, mu: float, change: float) -> tuple[float, float]:
+        """Return more regularisation, and by how much it grew."""
+        change = max(_REGULARIZATION_FACTOR, change * _REGULARIZATION_FACTOR)
+        return max(mu * change, self.config.min_regularization), change
+
+    def _begin(self, x0: SimState, warm_start: Plan | None) -> _Trial:
+        """Return the trajectory to begin with."""
+        dynamics = self._smooth
+        space, low, high = dynamics.space, dynamics.action_low, dynamics.action_high
+        start = dynamics.coordinates(x0)[0]
+        if warm_start is None:
+            spread = self.config.start_noise * 0.5 * np.where(np.isfinite(high - low), high - low, 2.0)
+            held = max(round(self.config.start_hold_s / self._smooth.control_dt), 1)
+            drawn = self._rng.standard_normal((-(-self.horizon // held), len(low)))
+            U = spread * np.repeat(drawn, held, axis=0)[: self.horizon]
+        else:
+            U = warm_start.U
+        U = np.clip(U, low, high)
+        if warm_start is not None and warm_start.X is not None:
+            X = warm_start.X
+            reached = np.concatenate((start[None], dynamics.predict(x0, X[:-1], U)))
+            gaps = space.difference(X, reached)
+        else:
+            X, gaps = np.tile(start, (len(U) + 1, 1)), np.zeros((len(U) + 1, space.ndx))
+            for t in range(len(U)):
+                X[t + 1] = dynamics.predict(x0, X[t : t + 1], U[t : t + 1])[0]
+        cost = float(trajectory_costs(dynamics, x0, X[None], U[None])[0])
+        if not (np.abs(X).max() < _HUGE and np.isfinite(gaps).all()):
+            raise NonFinite("the trajectory that ilqr begins with diverges")
+        if not np.isfinite(cost):
+            raise NonFinite("the cost of the trajectory that ilqr begins with is not finite")
+        return _Trial(X, U, cost, gaps)
+
+    def _model(self, x0: SimState, trial: _Trial) -> _Models:
+        """Return the models about a trajectory."""
+        dynamics, (X, U) = self._smooth, trial[:2]
+        A, B = dynamics.linearize(x0, X[:-1], U)
+        lx, lu, lxx, lux, luu = stage_model(dynamics, x0, X[1:], U)
+        gradient, hessian = terminal_model(dynamics, x0, X[-1])
+        lx[-1] += gradient
+        lxx[-1] += hessian
+        models = _Models(*(np.ascontiguousarray(part) for part in (A, B, trial.gaps, lx, lu, lxx, lux, luu)))
+        for name, part in zip(_Models._fields, models, strict=True):
+            if not np.isfinite(part).all():
+                raise NonFinite(f"a derivative ({name}) along ilqr's trajectory is not finite")
+        return models
+
+    def _search(
+        self, x0: SimState, trial: _Trial, k: np.ndarray, K: np.ndarray, model: tuple[float, float, float]
+    ) -> _Trial | None:
+        """Return the best trajectory whose cost has fallen as it should; None: there is none.
+
+        Args:
+            x0: the state.
+            trial: the trajectory to improve on.
+            k: the steps.
+            K: the gains.
+            model: a and b of `model_change`, with the gaps' penalty in a, and the penalty.
+        """
+        a, b, penalty = model
+        lengths = 0.5 ** np.arange(self.config.step_lengths)
+        for some in (lengths[:1], lengths[1:]):  # most iterations take the whole step, and need no other
+            if not len(some):
+                break
+            X, U = self._follow(x0, trial, k, K, some)
+            costs = trajectory_costs(self._smooth, x0, X, U)
+            improved = trial.cost - costs + penalty * some * trial.gap
+            promised = -(some * a + 0.5 * some**2 * b)
+            good = (promised > 0.0) & (improved >= self.config.acceptance * promised)
+            if good.any():
+                best = int(np.argmax(np.where(good, improved, -np.inf)))
+                return _Trial(X[best], U[best], float(costs[best]), (1.0 - some[best]) * trial.gaps, float(some[best]))
+        return None
+
+    def _follow(
+        self, x0: SimState, trial: _Trial, k: np.ndarray, K: np.ndarray, lengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the trajectories X (N, H + 1, nx) and U (N, H, na) of steps of several lengths (N,)."""
+        dynamics, space = self._smooth, self._smooth.space
+        low, high = dynamics.action_low, dynamics.action_high
+        X, U = np.empty((len(lengths), *trial.X.shape)), np.empty((len(lengths), *trial.U.shape))
+        lengths = lengths[:, None]
+        left, open_gaps = (lengths - 1.0)[:, None] * trial.gaps, bool((lengths < 1.0).any() and trial.gap > 0.0)
+        x = X[:, 0] = space.integrate(trial.X[0], lengths * trial.gaps[0])
+        for t in range(len(k)):
+            u = trial.U[t] + lengths * k[t] + space.difference(trial.X[t], x) @ K[t].T
+            u = U[:, t] = np.minimum(np.maximum(u, low), high)
+            x = dynamics.predict(x0, x, u)
+            if open_gaps:
+                x = space.integrate(x, left[:, t + 1])
+            X[:, t + 1] = x
+        return X, U
+
+    def state(self) -> dict[str, Any]:
+        """Return the random numbers' state; see `Planner.state`."""
+        return dict(self._rng.bit_generator.state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
+        self._rng.bit_generator.state = state
