@@ -55,9 +55,9 @@ class RecurrentPPOConfig:
     """Between the layers: "tanh", "relu" or "elu"."""
     rollout_size: int = 2048
     """Environment steps in a rollout, all environments together; rounded up to whole steps of each."""
-    sequence_length: int = 16
+    sequence_length: int = 8
     """Steps through which gradients reach back."""
-    batch_size: int = 128
+    batch_size: int = 256
     """Steps in a minibatch, rounded down to whole sequences."""
     epochs: int = 10
     """How often each rollout is learned from."""
@@ -148,7 +148,7 @@ class Sequences(NamedTuple):
     log_prob: Tensor
     """(S, L), of the action under the rollout's policy."""
     advantage: Tensor
-    """(S, L)."""
+    """(S, L), standardised over the rollout."""
     target: Tensor
     """(S, L), of the value."""
     live: Tensor
@@ -171,7 +171,8 @@ def prepare(
 ) -> tuple[RecurrentPPOState, Sequences]:
     """Count a rollout's rewards and cut it into sequences; pure.
 
-    Advantages and targets are computed once a rollout, with the critic as it was (2017, algorithm 1).
+    Advantages and targets are computed once a rollout, with the critic as it was (2017, algorithm 1). Advantages are
+    standardised over all of it: the steps of a sequence are alike, and a minibatch has too few sequences for a mean.
 
     Args:
         state: the learner's state.
@@ -214,7 +215,7 @@ def prepare(
         critic_obs=cut(obs[critic_group][:steps]),
         action=cut(rollout.action),
         log_prob=cut(gaussian_log_prob(mean, actor.log_std, action).reshape(steps, n)),
-        advantage=cut(advantage),
+        advantage=cut(standardized(advantage.reshape(-1), rollout.live.reshape(-1)).reshape(steps, n)),
         target=cut(target),
         live=cut(rollout.live),
     )
@@ -241,8 +242,7 @@ def loss(params: Params, batch: Sequences, config: RecurrentPPOConfig) -> tuple[
 
     log_prob = gaussian_log_prob(mean, params.actor.log_std, batch.action.flatten(0, 1))
     log_ratio = log_prob - batch.log_prob.reshape(-1)
-    advantage = standardized(batch.advantage.reshape(-1), live)
-    actor_loss = -average(surrogate(log_ratio, advantage, config.clip))
+    actor_loss = -average(surrogate(log_ratio, batch.advantage.reshape(-1), config.clip))
     critic_loss = average((value - batch.target.reshape(-1)).square())
     entropy = gaussian_entropy(params.actor.log_std)
     total = actor_loss + config.value_coefficient * critic_loss - config.entropy_coefficient * entropy
@@ -282,7 +282,7 @@ class RecurrentPPO(OnPolicyLearner):
     ) -> RecurrentPPOState:
         """Draw memory, actor and critic."""
         spaces, config = self.spaces, self.config
-        memory = init_gru(generator, spaces.obs["policy"], config.memory_size, dtype)
+        memory = init_gru(generator, spaces.obs["policy"], config.memory_size, config.sequence_length, dtype)
         heads = Spaces({group: width + config.memory_size for group, width in spaces.obs.items()}, spaces.action)
         actor, critic = init_actor_critic(generator, heads, config.hidden, config.init_log_std, dtype)
         params = Params(memory, actor, critic)

@@ -28,21 +28,34 @@ class GRU(NamedTuple):
     """(3 H,)."""
 
 
-def init_gru(generator: torch.Generator, width: int, size: int, dtype: torch.dtype = torch.float32) -> GRU:
-    """Draw the parameters: uniform in +-1/sqrt(H), torch.nn.GRUCell's default.
+def init_gru(
+    generator: torch.Generator, width: int, size: int, longest: int, dtype: torch.dtype = torch.float32
+) -> GRU:
+    """Draw a memory that begins as a bank of filters: each unit follows a mixture of what is read, with its own lag.
+
+    The update gates' biases are ``log u`` with u uniform from 1 to ``longest - 1``, so that the units forget within 2
+    to ``longest`` steps (Tallec and Ollivier 2018, "Can recurrent neural networks warp time?",
+    https://arxiv.org/abs/1804.11188, section 2). The candidates read normalised observations with unit variance, where
+    torch.nn.GRUCell's scale, by the memory's width, would drown small changes. All other weights are uniform in
+    +-1/sqrt(H), as there, and all other biases 0.
 
     Args:
         generator: the source of randomness.
         width: of what is read.
         size: H, of the memory.
+        longest: the longest lag [steps].
         dtype: of the parameters.
     """
 
-    def uniform(*shape: int) -> Tensor:
+    def uniform(bound: float, *shape: int) -> Tensor:
         draw = torch.rand(shape, generator=generator, dtype=dtype, device=generator.device)
-        return (2 * draw - 1) / size**0.5
+        return bound * (2 * draw - 1)
 
-    return GRU(uniform(width, 3 * size), uniform(3 * size), uniform(size, 3 * size), uniform(3 * size))
+    w_x = torch.cat([uniform(size**-0.5, width, 2 * size), uniform((3 / width) ** 0.5, width, size)], 1)
+    nothing = torch.zeros(size, dtype=dtype, device=generator.device)
+    lag = torch.rand(size, generator=generator, dtype=dtype, device=generator.device) * max(longest - 2, 0)
+    b_x = torch.cat([nothing, torch.log(1 + lag), nothing])
+    return GRU(w_x, b_x, uniform(size**-0.5, size, 3 * size), torch.zeros_like(b_x))
 
 
 def gru_step(params: GRU, x: Tensor, h: Tensor) -> Tensor:

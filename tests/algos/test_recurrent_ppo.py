@@ -119,7 +119,7 @@ def test_nothing_is_learned_from_what_an_episode_before_showed() -> None:
 
     def gradient(rollout: Rollout) -> dict[str, Tensor]:
         _, cut = prepare(state, rollout, remember(state, rollout, ppo.config), ppo.config, "critic")
-        of_late = cut._replace(live=counted)
+        of_late = cut._replace(live=counted, advantage=counted)  # which are standardised over all episodes
         return flatten(torch.func.grad(lambda params: loss(params, of_late, ppo.config)[0])(state.params))
 
     torch.testing.assert_close(gradient(rollout), gradient(rollout._replace(obs=before)), rtol=0, atol=1e-14)
@@ -173,8 +173,8 @@ def test_without_a_memory_given_an_episode_begins() -> None:
     [
         ({"memory_size": 0}, "memory_size must be a whole number of at least 1, got 0"),
         ({"sequence_length": 0}, "sequence_length must be a whole number of at least 1, got 0"),
-        ({"batch_size": 15}, "batch_size must be a whole number of at least 16, got 15"),
-        ({"rollout_size": 127}, "rollout_size must be a whole number of at least 128, got 127"),
+        ({"batch_size": 7}, "batch_size must be a whole number of at least 8, got 7"),
+        ({"rollout_size": 255}, "rollout_size must be a whole number of at least 256, got 255"),
         ({"activation": "gelu"}, "activation must be one of 'relu', 'tanh', 'elu', got 'gelu'"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
         ({"clip": 0.0}, r"clip must be a number in \(0, inf\], got 0.0"),

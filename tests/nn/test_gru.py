@@ -14,7 +14,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def unit(dtype: torch.dtype = torch.float64) -> GRU:
-    return init_gru(torch.Generator().manual_seed(0), 3, 4, dtype)
+    return init_gru(torch.Generator().manual_seed(0), 3, 4, 8, dtype)
 
 
 def test_a_step_hand_computed() -> None:
@@ -60,10 +60,17 @@ def test_no_gradient_crosses_the_beginning_of_an_episode() -> None:
     assert (slope[:2] == 0).all() and (slope[2:] > 0).all()
 
 
-def test_the_first_parameters_are_torchs_range_and_a_seed_fixes_them() -> None:
-    params = init_gru(torch.Generator().manual_seed(0), 3, 16)
-    again, other = (init_gru(torch.Generator().manual_seed(seed), 3, 16) for seed in (0, 1))
-    assert all(0.2 < leaf.abs().max() <= 0.25 for leaf in params)
+def test_a_first_memory_follows_what_is_read_with_lags_from_two_to_the_longest() -> None:
+    # A gate's bias log u keeps u / (1 + u) of what was remembered: a lag of 1 + u steps, u from 1 to 15.
+    params = init_gru(torch.Generator().manual_seed(0), 3, 400, 16)
+    reset, update, candidate = params.b_x.chunk(3)
+    lags = 1 + update.exp()
+    assert 2 <= lags.min() < 2.5 and 15.5 < lags.max() <= 16 and 8.5 < lags.mean() < 9.5
+    assert not reset.any() and not candidate.any() and not params.b_h.any()
+    assert params.w_x[:, 800:].square().sum(0).mean().item() == pytest.approx(1.0, rel=0.1)  # 3 of variance 1/3
+    for weights in (params.w_x[:, :800], params.w_h):
+        assert 0.045 < weights.abs().max() <= 0.05  # 1 / sqrt(400)
+    again, other = (init_gru(torch.Generator().manual_seed(seed), 3, 400, 16) for seed in (0, 1))
     assert torch.equal(params.w_h, again.w_h) and not torch.equal(params.w_h, other.w_h)
 
 
