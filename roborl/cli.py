@@ -125,6 +125,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument(
         "--dynamics", default="mujoco", help="what predicts: mujoco, the task's simulator (the default), or rigid"
     )
+    sub.add_argument("--substeps", type=int, help="time steps in a control step of the rigid-body model")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
     sub = command("export", _export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx")
@@ -271,6 +272,7 @@ def _plan(options: argparse.Namespace) -> int:
         seed=options.seed,
         settings=dict(options.set),
         dynamics=options.dynamics,
+        substeps=options.substeps,
         video=options.video,
         plot=options.plot,
         quiet=options.quiet,

@@ -53,6 +53,7 @@ def plan(
     seed: int = EVALUATION_SEED,
     settings: dict[str, Any] | None = None,
     dynamics: str = "mujoco",
+    substeps: int | None = None,
     video: Path | None = None,
     plot: Path | None = None,
     quiet: bool = False,
@@ -67,6 +68,7 @@ def plan(
         settings: the planner's settings that differ from presets and defaults.
         dynamics: what the planner predicts with, one of `roborl.dynamics.DYNAMICS`; what is controlled is the task's
             simulator in any case.
+        substeps: time steps in a control step of the rigid-body model; None: as many as the simulator takes.
         video: where to write an mp4 of the first episode.
         plot: where to write a PNG of the first episode's states and actions.
         quiet: show no progress.
@@ -90,7 +92,7 @@ def plan(
     try:
         with progress:
             results = plan_episodes(
-                make_planner(planner, task, chosen, dynamics=dynamics),
+                make_planner(planner, task, chosen, dynamics=dynamics, substeps=substeps),
                 episodes=episodes,
                 seed=seed,
                 on_step=on_step,
