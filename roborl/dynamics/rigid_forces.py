@@ -167,9 +167,9 @@ class JointForces:
         placed[:, self._dofs] = qpos[:, self._positions]
         wanted = self._gain * np.minimum(np.maximum(ctrl, self._ctrl_range[0]), self._ctrl_range[1]) + self._bias
         actuators = wanted + self._by_length * (placed @ self._moment.T) + self._by_speed * (qvel @ self._moment.T)
-        at_rest = np.zeros((len(qpos), self._nv))
-        none = self._compensation is None
-        compensation = at_rest if none else self._compensation.inverse_dynamics(qpos, at_rest, at_rest)
+        compensation = at_rest = np.zeros((len(qpos), self._nv))
+        if self._compensation is not None:
+            compensation = self._compensation.inverse_dynamics(qpos, at_rest, at_rest)
         limited = np.minimum(np.maximum(actuators, self._force_range[0]), self._force_range[1])
         return MotorForces(placed, actuators, compensation, limited @ self._moment + self._by_motor * compensation)
 
