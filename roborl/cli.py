@@ -120,6 +120,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--episodes", type=int, default=1, help="how many (default: 1)")
     sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
     sub.add_argument("--dynamics", default="mujoco", help="what predicts: mujoco (default) or rigid")
+    sub.add_argument("--substeps", type=int, help="time steps in a control step of the rigid-body model")
     sub.add_argument("--replan-steps", type=int, default=1, help="control steps acted on each plan (default: 1)")
     sub.add_argument(
         "--real-time",
@@ -281,6 +282,7 @@ def _plan(options: argparse.Namespace) -> int:
         dict(options.option),
         dict(options.set),
         options.dynamics,
+        options.substeps,
         options.replan_steps,
     )
     result = planning.plan(

@@ -40,11 +40,15 @@ class MPCConfig:
     """The planner's settings, all of them once `resolve` has filled in presets and defaults."""
     dynamics: str = "mujoco"
     """What predicts: the name of dynamics."""
+    substeps: int | None = None
+    """Time steps in a control step of the rigid-body model; None: as many as the simulator takes."""
     replan_steps: int = 1
     """Control steps acted on each plan."""
 
     def __post_init__(self) -> None:
         check_count("replan_steps", self.replan_steps, 1)
+        if self.substeps is not None:
+            check_count("substeps", self.substeps, 1)
         for name, kind in (("planner", str), ("task", str), ("dynamics", str), ("options", dict), ("settings", dict)):
             if not isinstance(getattr(self, name), kind):
                 raise ConfigError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
@@ -57,7 +61,8 @@ class MPCConfig:
             ConfigError: if one of them is outside what is allowed.
         """
         settings = presets.settings(self.planner, self.task) | self.settings
-        return make_planner(self.planner, tasks.load(self.task, **self.options), settings, dynamics=self.dynamics)
+        task = tasks.load(self.task, **self.options)
+        return make_planner(self.planner, task, settings, dynamics=self.dynamics, substeps=self.substeps)
 
     def resolve(self) -> MPCConfig:
         """Return the configuration with nothing left open: presets, the planner's defaults, the task's full name."""
