@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LEARNERS: dict[str, str] = {
     "a2c": "roborl.algos.a2c:A2C",
     "ppo": "roborl.algos.ppo:PPO",
+    "reinforce": "roborl.algos.reinforce:REINFORCE",
     "sac": "roborl.algos.sac:SAC",
 }
 
