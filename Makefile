@@ -32,6 +32,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench/stepping.py
 	$(BIN)/python tests/bench/throughput.py
 	$(BIN)/python tests/bench/train_speed.py
+	$(BIN)/python tests/bench/ppo_speed.py
 	$(BIN)/python tests/bench/table.py
 
 bench-learning: $(STAMP)
