@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def export_bundle(
 
     Args:
         path: where to write, as ``policy.onnx``; a file there is replaced.
-        graph: input ``obs`` (n,), output ``actions`` (m,) in [-1, 1].
+        graph: input ``obs`` (n,), output ``actions`` (m,) in [-1, 1]; of a recurrent policy also input ``h_in`` (k,)
+            and output ``h_out`` (k,).
         manifest: the contract.
         action_low: (m,) finite lower bounds in the environment's units; the manifest's.
         action_high: (m,) upper bounds.
@@ -69,7 +71,7 @@ def to_environment_units(graph: PolicyGraph, low: np.ndarray, high: np.ndarray) 
     """Return the graph with its ``actions`` clipped to [-1, 1] and mapped onto [low, high].
 
     Args:
-        graph: output ``actions`` (m,).
+        graph: output ``actions`` (m,); others stay as they are.
         low: (m,) float32.
         high: (m,) float32.
 
@@ -85,6 +87,9 @@ def to_environment_units(graph: PolicyGraph, low: np.ndarray, high: np.ndarray) 
     g = GraphBuilder(graph)
     x = g.clip("actions", -1.0, 1.0)
     g.output("actions", g.add(g.mul(x, half), middle))
+    for name in graph.outputs:
+        if name != "actions":
+            g.output(name, name)
     return g.build()
 
 
@@ -114,12 +119,13 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _check_fit(graph: PolicyGraph, manifest: Manifest, low: np.ndarray, high: np.ndarray, golden: Golden) -> None:
-    n, m = manifest.observation_width, len(manifest.actions)
-    if graph.inputs != {"obs": (n,)} or graph.outputs != ("actions",) or graph.shapes()["actions"] != (m,):
-        shapes = graph.shapes()
+    inputs, outputs = manifest.network
+    shapes = graph.shapes()
+    got = {name: shapes[name] for name in graph.outputs}
+    if graph.inputs != inputs or got != outputs:
         raise ConfigError(
-            f"the manifest needs a graph obs ({n},) -> actions ({m},), got {graph.inputs} -> "
-            f"{ {name: shapes[name] for name in graph.outputs} }"
+            f"the manifest needs a graph {_describe(inputs)} -> {_describe(outputs)}, "
+            f"got {_describe(graph.inputs)} -> {_describe(got)}"
         )
     for what, got, declared in (
         ("action_low", low, [a.low for a in manifest.actions]),
@@ -129,3 +135,7 @@ def _check_fit(graph: PolicyGraph, manifest: Manifest, low: np.ndarray, high: np
             raise ConfigError(f"{what} must be the manifest's {declared}, got {got.tolist()}")
     if golden.observation_labels != manifest.observation_labels or golden.action_names != manifest.action_names:
         raise ConfigError("the golden data name other observations or actions, or in another order, than the manifest")
+
+
+def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())

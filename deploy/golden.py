@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ from roborl.deploy.manifest import Manifest
 from roborl.errors import ConfigError, CorruptFile
 
 KINDS = ("reset", "step", "extreme")
-"""An episode's first observation; a later one; one far outside what was seen, to reach saturation."""
+"""An episode's first observation; a later one; one far outside what was seen, to reach saturation, of an episode of its
+own."""
 
 EXTREME = 10.0
 """How far extreme observations lie out; more would measure the rounding of float32 rather than the policy."""
@@ -39,6 +40,11 @@ class Golden:
     """The n entries' names, as ``Manifest.observation_labels``."""
     action_names: tuple[str, ...]
     """The m entries' names."""
+
+    @property
+    def begins(self) -> np.ndarray:
+        """(T,) bool, where an episode begins: before it a recurrent policy is reset."""
+        return episode_begins(self.kinds)
 
     def __post_init__(self) -> None:
         """Check shapes and values."""
@@ -92,7 +98,7 @@ class Golden:
 
 def record_golden(
     manifest: Manifest,
-    act: Callable[[np.ndarray], np.ndarray],
+    act: Callable[[np.ndarray, np.ndarray], np.ndarray],
     observations: np.ndarray,
     resets: np.ndarray,
     extremes: int = 8,
@@ -101,7 +107,8 @@ def record_golden(
 
     Args:
         manifest: names the entries.
-        act: the original, deterministic policy in float32: (T, n) -> (T, m) in the environment's units.
+        act: the original, deterministic policy in float32: observations (T, n) in time order and (T,) bool where an
+            episode begins -> (T, m) in the environment's units.
         observations: (T, n), a trace of the simulation in time order.
         resets: (T,) bool, True at an episode's first observation.
         extremes: how many rows of the trace to repeat, scaled by plus and minus EXTREME.
@@ -116,8 +123,13 @@ def record_golden(
     signs = np.where(np.arange(extremes) % 2 == 0, EXTREME, -EXTREME).astype(np.float32)
     rows = np.concatenate([trace, trace[chosen] * signs[:, None]])
     kinds = (*("reset" if reset else "step" for reset in resets), *("extreme",) * extremes)
-    actions = np.ascontiguousarray(act(rows), dtype=np.float32)
+    actions = np.ascontiguousarray(act(rows, episode_begins(kinds)), dtype=np.float32)
     return Golden(rows, actions, kinds, manifest.observation_labels, manifest.action_names)
+
+
+def episode_begins(kinds: Sequence[str]) -> np.ndarray:
+    """Return (T,) bool for T of KINDS: all begin an episode but those that go on with one."""
+    return np.array([kind != "step" for kind in kinds])
 
 
 def _encode(array: np.ndarray) -> str:

@@ -138,6 +138,9 @@ class Manifest:
     """How an action becomes the actuators' control: `ACTION_LAW`, which `ActionTerm.control` computes, or in words."""
     action_delay: tuple[int, int] = (0, 0)
     """Control steps between choice and effect in training, shortest and longest."""
+    memory_width: int = 0
+    """Width k of a recurrent policy's memory: the network's input ``h_in`` (k,) is its last output ``h_out``, and zeros
+    where an episode begins; 0: the policy remembers nothing."""
     quaternion_order: str = "wxyz"
     """The order of a quaternion's entries wherever an observation holds one."""
     history_order: str = "oldest_first"
@@ -165,6 +168,7 @@ class Manifest:
         check_in("quaternion_order", self.quaternion_order, ("wxyz", "xyzw"))
         check_in("history_order", self.history_order, ("oldest_first",))
         check_range("control_rate_hz", self.control_rate_hz, 0.0)
+        check_count("memory_width", self.memory_width, 0)
         _check_finite("control_rate_hz", self.control_rate_hz)
         if not self.observations or not self.actions:
             raise ConfigError("a manifest needs at least one observation term and one action, got none")
@@ -190,6 +194,15 @@ class Manifest:
     def observation_width(self) -> int:
         """The number of entries of an observation."""
         return self.observations[-1].stop
+
+    @property
+    def network(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+        """The network's inputs and outputs, name -> shape without the batch axis, in order."""
+        memory = (self.memory_width,)
+        inputs, outputs = {"obs": (self.observation_width,)}, {"actions": (len(self.actions),)}
+        if self.memory_width:
+            inputs, outputs = inputs | {"h_in": memory}, outputs | {"h_out": memory}
+        return inputs, outputs
 
     @property
     def observation_labels(self) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from roborl.nn.graph import Node, PolicyGraph
 OPSET = 17
 IR_VERSION = 8  # of opset 17's time: read by every onnxruntime since 1.12
 
-_SAME = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "relu": "Relu", "tanh": "Tanh", "elu": "Elu"}
+_SAME = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "relu": "Relu", "tanh": "Tanh", "elu": "Elu"} | {
+    "sigmoid": "Sigmoid"
+}
 
 
 def to_onnx(graph: PolicyGraph, name: str = "policy") -> onnx.ModelProto:

@@ -27,7 +27,7 @@ class Policy:
     """A policy from a bundle; made by ``Policy.load``.
 
     What it cannot vouch for it refuses: an altered file, an observation of another shape, NaN, infinity. It
-    never fills in zeros.
+    never fills in zeros. A recurrent policy remembers: call ``reset`` where an episode begins.
     """
 
     manifest: Manifest
@@ -36,6 +36,9 @@ class Policy:
     """The bundle's hash, which identifies this policy."""
     metadata: dict[str, str]
     """All of the file's metadata."""
+    memory: np.ndarray
+    """(manifest.memory_width,) float32, what a recurrent policy remembers; to run several episodes in turn, keep each
+    one's and put it back."""
 
     def __init__(self, session: onnxruntime.InferenceSession, digest: str) -> None:
         """Take a session over a file whose seal has been checked; use ``load``."""
@@ -45,13 +48,14 @@ class Policy:
         self._session = session
         self._shape = (self.manifest.observation_width,)
         layout = [(v.name, v.type, v.shape) for v in (*session.get_inputs(), *session.get_outputs())]
-        declared = [
-            ("obs", "tensor(float)", [1, *self._shape]),
-            ("actions", "tensor(float)", [1, len(self.manifest.actions)]),
-        ]
+        inputs, outputs = self.manifest.network
+        named = (*inputs.items(), *outputs.items())
+        declared = [(name, "tensor(float)", [1, *shape]) for name, shape in named]
         if layout != declared:
             raise CorruptFile(f"the network must be {declared} as its manifest says, got {layout}")
-        session.run(["actions"], {"obs": np.zeros((1, *self._shape), np.float32)})  # the first run allocates
+        self._outputs = list(outputs)
+        self.reset()
+        self._run(np.zeros(self._shape, np.float32))  # the first run allocates
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
@@ -84,8 +88,14 @@ class Policy:
         except CorruptFile as error:
             raise CorruptFile(f"{path}: {error}") from error
 
+    def reset(self) -> None:
+        """Begin an episode: a recurrent policy forgets."""
+        self.memory = np.zeros(self.manifest.memory_width, np.float32)
+
     def act(self, obs: Any) -> np.ndarray:
-        """Return the action for one observation.
+        """Return the action for one observation, the next one of the episode.
+
+        What is refused is not remembered.
 
         Args:
             obs: (n,) numbers in the layout of ``manifest.observations``, unnormalised.
@@ -105,11 +115,20 @@ class Policy:
                 x = x.astype(np.float32)
         if not np.isfinite(x).all():
             raise NonFinite(_name_non_finite("observation", x, self.manifest.observation_labels))
-        outputs: Any = self._session.run(["actions"], {"obs": x[None]})
-        action = outputs[0][0]
+        action, *memory = self._run(x)
         if not np.isfinite(action).all():
             raise NonFinite(_name_non_finite("action", action, self.manifest.action_names))
+        if memory:
+            (self.memory,) = memory
         return action
+
+    def _run(self, obs: np.ndarray) -> list[np.ndarray]:
+        """Return the network's outputs for a float32 observation, without the batch axis."""
+        inputs = {"obs": obs[None]}
+        if self.manifest.memory_width:
+            inputs["h_in"] = self.memory[None]
+        outputs: Any = self._session.run(self._outputs, inputs)
+        return [output[0] for output in outputs]
 
 
 def _name_non_finite(what: str, x: np.ndarray, labels: tuple[str, ...]) -> str:

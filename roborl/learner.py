@@ -143,7 +143,7 @@ class Learner(ABC):
         """
 
     def init_memory(self, n: int) -> Tree:
-        """Return a recurrent policy's memory before the first step of n episodes: zeros; None for all others."""
+        """Return a recurrent policy's memory at the beginning of n episodes, {"h": (n, k)} zeros; None for others."""
         return None
 
     @abstractmethod
@@ -166,7 +166,10 @@ class Learner(ABC):
 
     @abstractmethod
     def policy_graph(self, state: Tree) -> PolicyGraph:
-        """Return the deterministic policy: input "obs" (policy group, raw), output "actions"."""
+        """Return the deterministic policy: input "obs" (policy group, raw), output "actions".
+
+        A recurrent policy's memory is the input "h_in" too, and the next one the output "h_out".
+        """
 
 
 class OffPolicyLearner(Learner):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from roborl.task import Draw, Fields, Residual, Task, Term, cos_sin, joint_pos, joint_vel, tolerance
 from roborl.task.fields import Array
@@ -44,12 +45,20 @@ class CartpoleBalance(Task):
         return {name: Residual(r.value, 10.0 * r.weight) for name, r in residuals(after).items()}
 
 
+@dataclass(frozen=True)
 class CartpoleSwingup(Task):
     """Swing the hanging pole up and balance it."""
 
+    hidden_velocities: bool = False
+    """Whether the speeds are left out of the observation, so that a policy needs a memory."""
+
     robot, control_dt, episode_length_s = "cartpole", 0.01, 10.0
-    observations = {"policy": OBSERVATION}
     camera = "fixed"
+
+    @property
+    def observations(self) -> dict[str, list[Term]]:
+        """Position and angle (cosine, sine), then the speeds where they are not hidden."""
+        return {"policy": OBSERVATION[:2] if self.hidden_velocities else OBSERVATION}
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
         """Hanging in the middle, with a small spread."""

@@ -16,6 +16,8 @@ _SMALL: dict[str, Any] = {
     "updates_per_step": 0.1,
     "rollout_size": 24,
     "epochs": 2,
+    "sequence_length": 4,
+    "memory_size": 8,
 }
 
 

@@ -15,6 +15,7 @@ LEARNERS: dict[str, str] = {
     "ddpg": "roborl.algos.ddpg:DDPG",
     "npg": "roborl.algos.npg:NPG",
     "ppo": "roborl.algos.ppo:PPO",
+    "recurrent_ppo": "roborl.algos.recurrent_ppo:RecurrentPPO",
     "reinforce": "roborl.algos.reinforce:REINFORCE",
     "sac": "roborl.algos.sac:SAC",
     "td3": "roborl.algos.td3:TD3",

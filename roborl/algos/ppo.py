@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from roborl.data.returns import gae, standardized, weighted_mean
+from roborl.data.rollout import epoch
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
 from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor, policy_graph
@@ -364,12 +365,3 @@ class PPO(OnPolicyLearner):
         """Return the clipped mean of the raw policy observation, the normaliser included."""
         stats = state.normalizer["policy"] if self.config.normalize_obs else None
         return policy_graph(state.actor, stats, self.config.activation)
-
-
-def epoch(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Return the numbers below ``count`` in a random order, in minibatches: (ceil(count / size), size).
-
-    Shapes are static: what the last minibatch lacks is taken from the first.
-    """
-    order = torch.randperm(count, generator=generator)
-    return torch.cat([order, order[: -count % size]]).reshape(-1, size)

@@ -7,7 +7,7 @@ the graph or results of earlier nodes) and, as its later operands, arrays:
 |---|---|---|---|
 | linear | x, W (in, out), b (out,) | | x W + b over the last axis |
 | add, sub, mul, div | x, y (array or value) | | elementwise, y broadcast to x |
-| relu, tanh, elu | x | | elementwise; elu with alpha 1 |
+| relu, tanh, elu, sigmoid | x | | elementwise; elu with alpha 1 |
 | clip | x | lo, hi | min(max(x, lo), hi) |
 | slice | x | start, stop | x[..., start:stop] |
 | concat | x, y, ... | | joined along the last axis |
@@ -26,7 +26,7 @@ import numpy as np
 from roborl.errors import ConfigError, UnknownName
 
 BINARY = ("add", "sub", "mul", "div")
-UNARY = ("relu", "tanh", "elu")
+UNARY = ("relu", "tanh", "elu", "sigmoid")
 OPS = ("linear", *BINARY, *UNARY, "clip", "slice", "concat")
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {"clip": ("lo", "hi"), "slice": ("start", "stop")}
 
@@ -149,6 +149,10 @@ class GraphBuilder:
         """Return ``x`` where it is positive, else ``exp(x) - 1``."""
         return self._node("elu", x)
 
+    def sigmoid(self, x: str) -> str:
+        """Return ``1 / (1 + exp(-x))``."""
+        return self._node("sigmoid", x)
+
     def clip(self, x: str, lo: float, hi: float) -> str:
         """Return ``min(max(x, lo), hi)``."""
         return self._node("clip", x, lo=float(lo), hi=float(hi))
@@ -257,6 +261,8 @@ def _apply(xp: ModuleType, node: Node, operands: list[Any]) -> Any:
         return xp.tanh(x)
     if node.op == "elu":
         return x.clip(min=0) + xp.expm1(x.clip(max=0))
+    if node.op == "sigmoid":
+        return 0.5 + 0.5 * xp.tanh(0.5 * x)  # the same, and exp(-x) does not overflow
     if node.op == "clip":
         return x.clip(min=a["lo"], max=a["hi"])
     if node.op == "slice":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +46,36 @@ def export(policy: TrainedPolicy, path: Path) -> Manifest:
         RunError: if the file cannot be written, or the exported network is not the policy.
     """
     trace: list[np.ndarray] = []
+    policy.reset()
     with closing(open_executor(policy.config, COMPARED)) as executor:
         original = evaluate(policy.act_units, executor, trace=trace)
         manifest = describe(policy, executor, {"env_steps": policy.env_steps, "returns": original.returns})
     rows = np.asarray(trace[:GOLDEN_STEPS], np.float32)
-    golden = record_golden(manifest, policy.act, rows, np.arange(len(rows)) == 0)
+    golden = record_golden(manifest, partial(_replay, policy), rows, np.arange(len(rows)) == 0)
     export_bundle(
         path, policy.learner.policy_graph(policy.state), manifest, policy.action_low, policy.action_high, golden
     )
     return manifest
 
 
+def _replay(policy: TrainedPolicy, rows: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Return what a policy does on rows (T, n) in time order, (T, m), if it begins anew where told (T,)."""
+    actions = []
+    for row, begin in zip(rows, begins, strict=True):
+        if begin:
+            policy.reset()
+        actions.append(policy.act(row))
+    return np.stack(actions)
+
+
 def describe(policy: TrainedPolicy, executor: Executor, training: dict[str, Any]) -> Manifest:
     """Return the contract that a controller of this policy must honour."""
-    config = policy.config
+    config, memory = policy.config, policy.learner.init_memory(1)
     common: dict[str, Any] = {
         "task": config.task,
         "learner": config.learner,
         "run_path": policy.run_dir.name,
+        "memory_width": 0 if memory is None else memory["h"].shape[1],
         "training": training | {"seed": config.seed, "options": config.to_json()["options"]},
     }
     if isinstance(executor, TaskExecutor):
@@ -154,9 +167,14 @@ def verify(path: Path, episodes: int = 20) -> Report:
     def in_simulation(policy: Policy) -> list[Check]:
         with closing(open_executor(_config_of(policy), episodes)) as executor:
             low, high = executor.action_low, executor.action_high
+            policy.reset()
+            memories = [policy.memory] * episodes
 
             def act(obs: np.ndarray) -> np.ndarray:
-                actions = np.stack([policy.act(row.astype(np.float32)) for row in obs])
+                actions = np.empty((episodes, len(low)), np.float32)
+                for i, row in enumerate(obs):
+                    policy.memory = memories[i]
+                    actions[i], memories[i] = policy.act(row.astype(np.float32)), policy.memory
                 return (2.0 * actions - (high + low)) / (high - low)
 
             return [compare_returns(np.array(evaluate(act, executor).returns), policy.manifest.training["returns"])]

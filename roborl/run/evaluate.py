@@ -73,7 +73,8 @@ def evaluate(
     """Run one episode in each environment of an executor.
 
     Args:
-        act: observations (N, n) of the group "policy" -> actions (N, A) in [-1, 1].
+        act: observations (N, n) of the group "policy" -> actions (N, A) in [-1, 1]; a recurrent policy that has just
+            been reset, row i of which goes through episode i.
         executor: the environments; episode i runs in environment i.
         seed: episode i is seeded with ``seed + i``.
         video: where to write an mp4 of the first episode.

@@ -12,16 +12,18 @@ import torch
 from roborl.algos import learner_class
 from roborl.errors import NonFinite, UsageError
 from roborl.learner import Learner
-from roborl.nn.tree import Tree, unflatten
+from roborl.nn.tree import Tree, flatten, tree_map, unflatten
 from roborl.run.checkpoint import Checkpoints
 from roborl.run.config import RunConfig
 from roborl.run.executor import Executor, make_executor
 from roborl.run.seeding import torch_stream
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainedPolicy:
     """The deterministic policy of a run.
+
+    A recurrent policy remembers: `act` goes on from what it saw before, and `reset` says where episodes begin.
 
     Attributes:
         run_dir: the run's folder.
@@ -30,6 +32,7 @@ class TrainedPolicy:
         state: what it learned.
         env_steps: the steps it had been trained for.
         action_low, action_high: (A,) the environment's bounds.
+        memory: what a recurrent policy remembers of the episodes side by side; None at first and for all others.
     """
 
     run_dir: Path
@@ -39,18 +42,32 @@ class TrainedPolicy:
     env_steps: int
     action_low: np.ndarray
     action_high: np.ndarray
+    memory: Tree = None
+
+    def reset(self, begin: np.ndarray | None = None) -> None:
+        """Begin episodes: a recurrent policy forgets.
+
+        Args:
+            begin: (N,) bool, which of N episodes side by side begin anew; None: all, of any number from now on.
+        """
+        if begin is None:
+            self.memory = None
+        else:
+            keep = torch.from_numpy(~np.asarray(begin, bool))[:, None]
+            self.memory = tree_map(lambda m: m * keep, self.memory)
 
     def act(self, obs: Any) -> np.ndarray:
         """Return actions in the environment's units.
 
         Args:
-            obs: (n,) or (N, n) observations of the group "policy".
+            obs: (n,) or (N, n) observations of the group "policy"; to a recurrent policy row i is the next one of
+                episode i.
 
         Returns:
             (A,) or (N, A), float32.
 
         Raises:
-            UsageError: if the observation has another width, or is none.
+            UsageError: if the observation has another width, or is none; or there are other rows than are remembered.
             NonFinite: if it is not finite.
         """
         try:
@@ -69,10 +86,16 @@ class TrainedPolicy:
         return actions[0] if rows.ndim == 1 else actions
 
     def act_units(self, obs: np.ndarray) -> np.ndarray:
-        """Return actions (N, A) in [-1, 1] for observations (N, n)."""
+        """Return actions (N, A) in [-1, 1] for observations (N, n); see `act`."""
+        for remembered in flatten(self.memory).values():
+            if len(remembered) != len(obs):
+                raise UsageError(
+                    f"the policy remembers {len(remembered)} episodes, got {len(obs)} observations; "
+                    "reset() begins others"
+                )
         with torch.inference_mode():
             seen = {"policy": torch.from_numpy(obs.astype(np.float32))}
-            action, _, _ = self.learner.act(self.state, seen, None, None)
+            action, _, self.memory = self.learner.act(self.state, seen, self.memory, None)
         return action.numpy()
 
 

@@ -34,7 +34,9 @@ def view(run_dir: Path) -> None:
     with mujoco.viewer.launch_passive(model, data) as window:
         due_s = time.monotonic()
         while window.is_running():
-            obs = executor.step(policy.act_units(obs["policy"])).obs
+            step = executor.step(policy.act_units(obs["policy"]))
+            policy.reset(~step.live)  # after the dead step an episode begins
+            obs = step.obs
             sim.batch.get_data(0, data)
             mujoco.mj_forward(model, data)
             window.sync()

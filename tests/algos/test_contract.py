@@ -67,7 +67,7 @@ def experience(learner: Learner, seed: int, dtype: torch.dtype = torch.float64) 
     obs = {k: normal(g, STEPS + 1, ENVS, d, dtype=dtype) for k, d in widths}
     action = normal(g, STEPS, ENVS, actions, dtype=dtype)
     reward, so_far = (normal(g, STEPS, ENVS, dtype=dtype) for _ in range(2))
-    memory = tree_map(lambda m: m.to(dtype), learner.init_memory(ENVS))
+    memory = tree_map(lambda m: normal(g, *m.shape, dtype=dtype), learner.init_memory(ENVS))
     return Rollout(obs, action, reward, terminated, truncated, live, so_far, memory)
 
 
@@ -143,9 +143,10 @@ def test_acting_is_pure_bounded_without_noise_and_blind_to_what_critics_see(name
     obs = {"policy": 3 * normal(generator(), 7, 3), "critic": normal(generator(), 7, 5)}
     noise = normal(generator(), *learner.act_noise_shape(7))
     copy = tree_map(torch.clone, state)
+    memory = tree_map(lambda m: m.double(), learner.init_memory(7))
     for drawn in (None, noise):
-        action, _, _ = learner.act(state, obs, learner.init_memory(7), drawn)
-        other, _, _ = learner.act(state, obs | {"critic": obs["critic"] + 1}, learner.init_memory(7), drawn)
+        action, _, _ = learner.act(state, obs, memory, drawn)
+        other, _, _ = learner.act(state, obs | {"critic": obs["critic"] + 1}, memory, drawn)
         assert torch.equal(action, other) and action.shape == (7, 2)
     assert same_bits(state, copy)
     assert learner.act(state, obs, None, None)[0].abs().max() <= 1
@@ -158,9 +159,13 @@ def test_the_policy_graph_does_what_the_policy_does(name: str, normalize_obs: bo
     learner = make(name, normalize_obs=normalize_obs)
     state = tree_map(lambda x: x.float() if x.ndim else x, learned(learner, 3)[0])
     obs = 5 + 3 * normal(generator(), 50, 3, dtype=torch.float32)
-    action, _, _ = learner.act(state, {"policy": obs}, None, None)
-    result = evaluate(learner.policy_graph(state), {"obs": obs.numpy()})
+    memory = tree_map(lambda m: normal(generator(), *m.shape, dtype=torch.float32), learner.init_memory(50))
+    action, _, after = learner.act(state, {"policy": obs}, memory, None)
+    inputs = {f"{name}_in": value.numpy() for name, value in (memory or {}).items()}
+    result = evaluate(learner.policy_graph(state), {"obs": obs.numpy()} | inputs)
     np.testing.assert_allclose(result["actions"], action.numpy(), rtol=0, atol=1e-6)
+    for name, value in (after or {}).items():
+        np.testing.assert_allclose(result[f"{name}_out"], value.numpy(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow

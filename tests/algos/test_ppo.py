@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from roborl.algos.ppo import PPO, Batch, PPOConfig, actor_loss, critic_loss, epoch, prepare, surrogate, update
+from roborl.algos.ppo import PPO, Batch, PPOConfig, actor_loss, critic_loss, prepare, surrogate, update
+from roborl.data.rollout import epoch
 from roborl.errors import ConfigError
 from roborl.learner import Rollout, Spaces
 from roborl.nn.actor import GaussianActor

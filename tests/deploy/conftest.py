@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def make_golden(graph: PolicyGraph, manifest: Manifest) -> Golden:
     original = to_environment_units(graph, low, high)
     trace = np.random.default_rng(1).normal(size=(40, manifest.observation_width))
     return record_golden(
-        manifest, lambda obs: evaluate(original, {"obs": obs})["actions"], trace, np.arange(40) % 20 == 0
+        manifest, lambda obs, begins: evaluate(original, {"obs": obs})["actions"], trace, np.arange(40) % 20 == 0
     )
 
 
@@ -102,6 +103,30 @@ def case() -> Case:
     manifest = make_manifest()
     graph = make_graph(manifest)
     return Case(graph, manifest, make_golden(graph, manifest))
+
+
+@pytest.fixture(scope="session")
+def recurrent() -> Case:
+    """A policy with a memory of three, recorded over two episodes of 20 steps."""
+    manifest, rng, g = dataclasses.replace(make_manifest(), memory_width=3), np.random.default_rng(0), GraphBuilder()
+    x = g.concat(g.input("obs", 7), g.input("h_in", 3))
+    h = g.tanh(g.linear(x, rng.normal(size=(10, 3)) / 3, np.zeros(3)))
+    g.output("actions", g.tanh(g.linear(h, rng.normal(size=(3, 2)), np.zeros(2))))
+    g.output("h_out", h)
+    graph = g.build()
+    bounds = (np.array([getattr(a, side) for a in manifest.actions], np.float32) for side in ("low", "high"))
+    original = to_environment_units(graph, *bounds)
+
+    def replay(rows: np.ndarray, begins: np.ndarray) -> np.ndarray:
+        actions, h = [], np.zeros((1, 3))
+        for row, begin in zip(rows, begins, strict=True):
+            result = evaluate(original, {"obs": row[None], "h_in": 0 * h if begin else h})
+            actions.append(result["actions"][0])
+            h = result["h_out"]
+        return np.stack(actions)
+
+    golden = record_golden(manifest, replay, rng.normal(size=(40, 7)), np.arange(40) % 20 == 0)
+    return Case(graph, manifest, golden)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,14 @@ def test_a_policy_that_differs_from_its_golden_data_is_not_written(case: Any, tm
     assert not os.listdir(tmp_path)
 
 
+def test_a_memory_that_the_manifest_does_not_declare_is_refused(recurrent: Any) -> None:
+    low, high = recurrent.bounds
+    for width in (0, 2):
+        manifest = dataclasses.replace(recurrent.manifest, memory_width=width)
+        with pytest.raises(ConfigError, match=r"got obs \(7,\), h_in \(3,\) -> actions \(2,\), h_out \(3,\)"):
+            build_bundle(recurrent.graph, manifest, low, high, recurrent.golden)
+
+
 def test_parts_that_do_not_fit_are_refused(case: Any) -> None:
     low, high = case.bounds
     with pytest.raises(ConfigError, match="action_high must be the manifest's"):

@@ -39,6 +39,32 @@ def test_lists_and_other_numbers_are_taken_and_the_result_is_the_callers(policy:
     np.testing.assert_array_equal(first, kept)
 
 
+def test_a_recurrent_policy_does_what_the_original_did_episode_after_episode(recurrent: Any) -> None:
+    policy = Policy.from_bytes(build_bundle(*recurrent.arguments()))
+    for obs, action, begins in zip(
+        recurrent.golden.observations, recurrent.golden.actions, recurrent.golden.begins, strict=True
+    ):
+        if begins:
+            policy.reset()
+        np.testing.assert_allclose(policy.act(obs), action, atol=1e-5)
+
+
+def test_a_recurrent_policy_remembers_until_it_is_reset_and_what_is_refused_is_not_remembered(recurrent: Any) -> None:
+    policy, obs = Policy.from_bytes(build_bundle(*recurrent.arguments())), np.ones(7)
+    np.testing.assert_array_equal(policy.memory, np.zeros(3, np.float32))
+    first, second = policy.act(obs), policy.act(obs)
+    assert np.abs(second - first).max() > 1e-3
+    kept = policy.memory
+    with pytest.raises(NonFinite):
+        policy.act(obs * np.nan)
+    np.testing.assert_array_equal(policy.memory, kept)
+    third = policy.act(obs)
+    policy.reset()
+    np.testing.assert_array_equal(policy.act(obs), first)
+    policy.memory = kept  # back to the other episode
+    np.testing.assert_array_equal(policy.act(obs), third)
+
+
 @pytest.mark.parametrize(
     "obs", [np.zeros(6), np.zeros(8), np.zeros((1, 7)), 0.0, [], None, "zero", np.zeros(7, complex)]
 )

@@ -44,6 +44,18 @@ def test_a_good_bundle_passes(bundle: Path) -> None:
     assert data["passed"] is True and data["max_error"] == report.max_error and len(data["checks"]) == 5
 
 
+def test_a_recurrent_bundle_passes_and_one_that_would_remember_across_episodes_fails(
+    recurrent: Any, write: Write
+) -> None:
+    assert verify_bundle(write(recurrent)).passed
+    kinds = list(recurrent.golden.kinds)
+    assert kinds[20] == "reset"
+    kinds[20] = "step"
+    golden = dataclasses.replace(recurrent.golden, kinds=tuple(kinds))
+    report = verify_bundle(write(dataclasses.replace(recurrent, golden=golden)))
+    assert failed(report) == ["golden"] and report.max_error > 1e-3
+
+
 @pytest.mark.parametrize(("width", "axis"), [(7, 0), (2, -1)])
 def test_a_network_with_permuted_joints_fails(case: Any, write: Write, width: int, axis: int) -> None:
     report = verify_bundle(write(dataclasses.replace(case, graph=permuted(case.graph, width, axis))))

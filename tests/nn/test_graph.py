@@ -20,6 +20,7 @@ def test_every_operation_equals_its_hand_computed_value() -> None:
         "relu": g.relu(x),
         "tanh": g.tanh(x),
         "elu": g.elu(x),
+        "sigmoid": g.sigmoid(x),
         "clip": g.clip(x, -0.5, 0.5),
         "slice": g.slice(x, 1, 2),
         "concat": g.concat(x, x),
@@ -35,6 +36,7 @@ def test_every_operation_equals_its_hand_computed_value() -> None:
         "relu": [2.0, 0.0],
         "tanh": [0.9640276, -0.7615942],
         "elu": [2.0, -0.6321206],  # exp(-1) - 1
+        "sigmoid": [0.8807971, 0.2689414],  # 1 / (1 + exp(-2)), 1 / (1 + e)
         "clip": [0.5, -0.5],
         "slice": [-1.0],
         "concat": [2.0, -1.0, 2.0, -1.0],
@@ -49,7 +51,7 @@ def test_numpy_and_torch_agree_and_torch_keeps_its_gradient() -> None:
     rng = np.random.default_rng(0)
     g = GraphBuilder()
     x = g.div(g.sub(g.input("obs", 5), rng.normal(size=5)), rng.uniform(1, 2, 5))
-    x = g.elu(g.linear(g.clip(x, -2, 2), torch.randn(5, 8, requires_grad=True), np.zeros(8)))
+    x = g.sigmoid(g.elu(g.linear(g.clip(x, -2, 2), torch.randn(5, 8, requires_grad=True), np.zeros(8))))
     g.output("actions", g.tanh(g.concat(g.slice(x, 0, 3), g.relu(g.slice(x, 3, 8)))))
     graph = g.build()
     obs = rng.normal(size=(7, 5))

@@ -57,6 +57,21 @@ def test_a_bundle_of_the_tracking_task_has_its_delays_histories_and_command(tmp_
     assert report.passed, report.table()
 
 
+def test_a_recurrent_policys_bundle_has_its_memory_and_does_in_simulation_what_the_run_does(tmp_path: Path) -> None:
+    settings = {"hidden": (8,), "memory_size": 6, "batch_size": 16, "rollout_size": 64, "epochs": 1}
+    run: dict[str, Any] = {"steps": 200, "compile": False, "threads": 1, "tensorboard": False, "quiet": True}
+    run |= {"settings": settings, "options": {"hidden_velocities": True}}
+    done = api.train("recurrent_ppo", "CartpoleSwingup", out=tmp_path / "run", **run)
+    path = api.export(done.run_dir)
+    policy, original = Policy.load(path), load_policy(done.run_dir)
+    assert policy.manifest.memory_width == 6
+    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    ours, theirs = (np.stack([one.act(row) for row in rows]) for one in (policy, original))
+    assert np.allclose(ours, theirs, atol=2e-5) and policy.memory.any()  # 1e-5 of the range
+    report = bundle.verify(path, episodes=3)
+    assert report.passed, report.table()
+
+
 def test_a_bundle_states_the_law_that_moves_targets_and_the_delay_that_it_was_trained_with(tmp_path: Path) -> None:
     settings = {"hidden": (8,), "batch_size": 8, "learning_starts": 40, "updates_per_step": 0.1}
     run: dict[str, Any] = {"steps": 50, "compile": False, "threads": 1, "tensorboard": False, "quiet": True}

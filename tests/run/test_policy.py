@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from roborl.algos.recurrent_ppo import RecurrentPPO
 from roborl.errors import CorruptFile, NonFinite, UnknownName, UsageError
+from roborl.learner import Spaces
 from roborl.run.checkpoint import Checkpoints
+from roborl.run.config import RunConfig
 from roborl.run.policy import TrainedPolicy, load_policy
 
 
@@ -89,3 +92,40 @@ def test_a_run_without_a_checkpoint_or_with_one_of_other_networks_is_refused(tra
     (tmp_path / "config.json").write_text(config.replace("PendulumSwingup", "CartpoleSwingup"))
     with pytest.raises(CorruptFile, match="learner/|tensor '"):
         load_policy(tmp_path)
+
+
+@pytest.fixture
+def recurrent() -> TrainedPolicy:
+    config = RunConfig("recurrent_ppo", "PendulumSwingup", settings={"hidden": (8,), "memory_size": 4})
+    learner = RecurrentPPO(Spaces({"policy": 3}, 1), config.learner_config())
+    state = learner.init(torch.Generator().manual_seed(0))
+    head = state.params.actor.mean[-1]
+    head["w"] *= 100.0  # a first policy does nearly nothing
+    return TrainedPolicy(Path("run"), config, learner, state, 0, np.array([-2.0]), np.array([2.0]))
+
+
+def test_a_recurrent_policy_remembers_each_episode_until_it_is_reset(recurrent: TrainedPolicy) -> None:
+    rows = np.random.default_rng(0).normal(size=(2, 3))
+    first, second = recurrent.act(rows), recurrent.act(rows)
+    assert np.abs(second - first).min() > 1e-3
+    recurrent.reset(np.array([False, True]))
+    third = recurrent.act(rows)
+    assert third[1] == first[1] and third[0] not in (first[0], second[0])
+    recurrent.reset()
+    assert np.array_equal(recurrent.act(rows), first)
+
+
+def test_observations_of_other_episodes_than_those_remembered_are_refused(recurrent: TrainedPolicy) -> None:
+    recurrent.act(np.zeros((2, 3)))
+    with pytest.raises(UsageError, match=r"remembers 2 episodes, got 3 observations; reset\(\) begins others"):
+        recurrent.act(np.zeros((3, 3)))
+    recurrent.reset()
+    assert recurrent.act(np.zeros((3, 3))).shape == (3, 1)
+
+
+def test_resetting_a_policy_without_a_memory_changes_nothing(policy: TrainedPolicy) -> None:
+    row = np.ones(3)
+    first = policy.act(row)
+    policy.reset()
+    policy.reset(np.array([True]))
+    assert np.array_equal(policy.act(row), first)

@@ -89,3 +89,14 @@ def test_the_observation_is_position_angle_and_speeds():
     sim.fields.qpos[...], sim.fields.qvel[...] = [[0.3, 0.7]], [[-1.0, 2.0]]
     expected = [0.3, math.cos(0.7), math.sin(0.7), -1.0, 2.0]
     assert sim.observe()["policy"][0] == pytest.approx(expected, abs=1e-15)
+
+
+def test_velocities_can_be_hidden_and_nothing_else_changes() -> None:
+    shown, hidden = (Sim(tasks.load("CartpoleSwingup", hidden_velocities=on), 2) for on in (False, True))
+    for sim in (shown, hidden):
+        sim.reset()
+    action = np.array([[0.5], [-1.0]])
+    steps = [(shown.step(action), hidden.step(action)) for _ in range(5)]
+    for a, b in steps:
+        assert np.array_equal(a.reward, b.reward)
+    np.testing.assert_array_equal(hidden.observe()["policy"], shown.observe()["policy"][:, :3])

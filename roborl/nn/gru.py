@@ -1,0 +1,116 @@
+"""A gated recurrent unit, one step or a sequence, as pure functions of its parameters, and as part of a policy graph.
+
+Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", https://arxiv.org/abs/1406.1078, eq. 5 to
+8, with the reset gate after the product, as torch.nn.GRUCell has it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from roborl.nn.graph import GraphBuilder
+from roborl.nn.mlp import linear
+
+
+class GRU(NamedTuple):
+    """The parameters; along the last axis of each stand those of the reset gate, the update gate and the candidate."""
+
+    w_x: Tensor
+    """(in, 3 H)."""
+    b_x: Tensor
+    """(3 H,)."""
+    w_h: Tensor
+    """(H, 3 H)."""
+    b_h: Tensor
+    """(3 H,)."""
+
+
+def init_gru(generator: torch.Generator, width: int, size: int, dtype: torch.dtype = torch.float32) -> GRU:
+    """Draw the parameters: uniform in +-1/sqrt(H), torch.nn.GRUCell's default.
+
+    Args:
+        generator: the source of randomness.
+        width: of what is read.
+        size: H, of the memory.
+        dtype: of the parameters.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        draw = torch.rand(shape, generator=generator, dtype=dtype, device=generator.device)
+        return (2 * draw - 1) / size**0.5
+
+    return GRU(uniform(width, 3 * size), uniform(3 * size), uniform(size, 3 * size), uniform(3 * size))
+
+
+def gru_step(params: GRU, x: Tensor, h: Tensor) -> Tensor:
+    """Return what is remembered after one more observation.
+
+    ``r = sigmoid(W_r x + U_r h)``, ``z = sigmoid(W_z x + U_z h)``, ``c = tanh(W_c x + r U_c h)``,
+    ``h' = (1 - z) c + z h``, each product with its bias.
+
+    Args:
+        params: the unit.
+        x: (N, in).
+        h: (N, H), remembered before.
+
+    Returns:
+        (N, H).
+    """
+    return _gates(linear(x, params.w_x, params.b_x), h, params)
+
+
+def gru_sequence(params: GRU, x: Tensor, h: Tensor, keep: Tensor) -> Tensor:
+    """Return what is remembered after each observation of N sequences.
+
+    Args:
+        params: the unit.
+        x: (T, N, in).
+        h: (N, H), remembered before the first.
+        keep: (T, N), 0 where what was remembered before is forgotten first, because an episode begins; else 1.
+
+    Returns:
+        (T, N, H).
+    """
+    steps, n, width = x.shape
+    assert h.shape[0] == n and keep.shape == (steps, n), (x.shape, h.shape, keep.shape)
+    # of all steps at once: only the product with the memory has to wait
+    seen = linear(x.reshape(steps * n, width), params.w_x, params.b_x).reshape(steps, n, -1)
+    remembered = []
+    for t in range(steps):
+        h = _gates(seen[t], h * keep[t, :, None], params)
+        remembered.append(h)
+    return torch.stack(remembered)
+
+
+def _gates(seen: Tensor, h: Tensor, params: GRU) -> Tensor:
+    """Return the next memory (N, H) from what the observation (N, 3 H) and the memory (N, H) give to the gates."""
+    x_r, x_z, x_c = seen.chunk(3, dim=-1)
+    h_r, h_z, h_c = linear(h, params.w_h, params.b_h).chunk(3, dim=-1)
+    update = torch.sigmoid(x_z + h_z)
+    candidate = torch.tanh(x_c + torch.sigmoid(x_r + h_r) * h_c)
+    return candidate + update * (h - candidate)
+
+
+def gru_graph(g: GraphBuilder, params: GRU, x: str, h: str) -> str:
+    """Write `gru_step` into a policy graph; return the name of the next memory.
+
+    Args:
+        g: the graph.
+        params: the unit.
+        x: name of what is read, (in,).
+        h: name of the memory before, (H,).
+    """
+    size = params.w_h.shape[0]
+    w_x, b_x, w_h, b_h = (array.detach().cpu().float().numpy() for array in params)
+
+    def gate(k: int) -> tuple[str, str]:
+        part = slice(k * size, (k + 1) * size)
+        return g.linear(x, w_x[:, part], b_x[part]), g.linear(h, w_h[:, part], b_h[part])
+
+    reset, update = (g.sigmoid(g.add(*gate(k))) for k in (0, 1))
+    of_x, of_h = gate(2)
+    candidate = g.tanh(g.add(of_x, g.mul(of_h, reset)))
+    return g.add(candidate, g.mul(update, g.sub(h, candidate)))
