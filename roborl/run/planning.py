@@ -31,7 +31,7 @@ class MPCConfig:
     """An MPC policy in words: enough to make it again; as a file, `roborl eval` takes it as it takes a run."""
 
     planner: str
-    """The planner's name."""
+    """The planner's name, or FILE.py:Class."""
     task: str
     """A task of roborl's, or FILE.py:Class."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -60,8 +60,9 @@ class MPCConfig:
         return make_planner(self.planner, tasks.load(self.task, **self.options), settings, dynamics=self.dynamics)
 
     def resolve(self) -> MPCConfig:
-        """Return the configuration with nothing left open: presets, the planner's defaults, the task's full name."""
-        return replace(self, task=full_name(self.task), settings=asdict(self.make().config))
+        """Return the configuration with nothing left open: presets, the planner's defaults, full names."""
+        settings = asdict(self.make().config)
+        return replace(self, planner=full_name(self.planner), task=full_name(self.task), settings=settings)
 
     def save(self, path: Path) -> None:
         """Write the policy to a file.
