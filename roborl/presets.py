@@ -43,6 +43,27 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "noise": 1.0,
         "knot_s": 0.4,
     },
+    # Over the first 20 of these states 4.8 below the optimum; smooth noise finds the right number of swings.
+    ("icem", "PendulumSwingup"): {
+        "horizon_s": 2.0,
+        "samples": 160,
+        "noise": 1.0,
+        "elites": 8,
+        "exponent": 4.0,
+    },
+    # With replan_steps = 2, 850 on average over 4 seeds (least 799).
+    ("icem", "CartpoleSwingup"): {"horizon_s": 1.0, "iterations": 2, "noise": 0.7, "exponent": 3.0},
+    # With replan_steps = 4, 597, 619 and 665 in 3 seeds.
+    ("icem", "AcrobotSwingup"): {
+        "horizon_s": 2.0,
+        "samples": 48,
+        "iterations": 2,
+        "noise": 1.0,
+        "elites": 8,
+        "exponent": 3.0,
+    },
+    # 5525 over 1000 steps in one seed; 4396 with half the samples and exponent 0.25. Smoother noise runs slower.
+    ("icem", "HalfCheetah"): {"horizon_s": 1.0, "samples": 80, "elites": 10, "exponent": 0.5},
     # 838 in place of 777 over 10 s with the defaults.
     ("mppi", "CartpoleTrack"): {"iterations": 2, "temperature": 0.1},
 }
