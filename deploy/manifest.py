@@ -21,6 +21,9 @@ from roborl.errors import ConfigError, CorruptFile, check_count, check_in, check
 SCHEMA_VERSION = 1
 READABLE_VERSIONS = (1,)
 
+ACTION_LAW = "ctrl = clip(start + scale * clip(action, low, high), limits), start = previous ctrl if moves else default"
+"""The law of `ActionTerm.control`; a control with a lead is kept within it before the limits."""
+
 
 @dataclass(frozen=True)
 class ObservationTerm:
@@ -77,9 +80,15 @@ class ActionTerm:
     unit: str
     """SI unit of the action."""
     default: float
-    """The control at action 0."""
+    """The control at action 0, where the control does not move."""
     scale: float
     """Control units for one unit of the action."""
+    moves: bool = False
+    """Whether the control moves on from the one before: ``previous + scale * action``."""
+    lead: float = 0.0
+    """How far a control that moves may be from the position of the joint of this name; 0: any."""
+    limits: tuple[float, ...] = ()
+    """What the control is clipped to at last, the lower limit first; empty: nothing."""
 
     def __post_init__(self) -> None:
         """Check the term by itself."""
@@ -88,6 +97,25 @@ class ActionTerm:
             _check_finite(f"{name} of action {self.name!r}", getattr(self, name))
         if self.low >= self.high:
             raise ConfigError(f"action {self.name!r} needs low < high, got [{self.low:g}, {self.high:g}]")
+        check_range(f"lead of action {self.name!r}", self.lead, 0.0)
+        for limit in (self.lead, *self.limits):
+            _check_finite(f"a limit of action {self.name!r}", limit)
+        if self.limits and not (len(self.limits) == 2 and self.limits[0] < self.limits[1]):
+            raise ConfigError(f"action {self.name!r} needs no limits or two, the lower one first, got {self.limits}")
+
+    def control(self, action: float, previous: float, joint: float) -> float:
+        """Return the actuator's control.
+
+        Args:
+            action: the entry of the action, before it is clipped to its bounds.
+            previous: the control before.
+            joint: the position of the joint of this name; it counts where there is a lead.
+        """
+        action = min(max(action, self.low), self.high)
+        control = (previous if self.moves else self.default) + self.scale * action
+        if self.lead > 0.0:
+            control = min(max(control, joint - self.lead), joint + self.lead)
+        return min(max(control, self.limits[0]), self.limits[1]) if self.limits else control
 
 
 @dataclass(frozen=True)
@@ -106,8 +134,8 @@ class Manifest:
     """How often the policy acts; 0 where it is not known."""
     model_sha256: str
     """Hash of the simulated model (64 lowercase hexadecimal digits); empty where the model is not known."""
-    action_law: str = "ctrl = default + scale * action"
-    """How an action becomes the actuators' control."""
+    action_law: str = ACTION_LAW
+    """How an action becomes the actuators' control: `ACTION_LAW`, which `ActionTerm.control` computes, or in words."""
     action_delay: tuple[int, int] = (0, 0)
     """Control steps between choice and effect in training, shortest and longest."""
     quaternion_order: str = "wxyz"

@@ -8,9 +8,10 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from roborl.errors import UnknownName
 from roborl.task.draw import Draw
+from roborl.task.fields import Fields
 from roborl.task.randomization import Randomization
+from roborl.task.sources import body_number
 
 ACTION_QUEUE = "action/queue"
 ACTION_DELAY = "action/delay"
@@ -36,15 +37,14 @@ class InitialSpread:
         self._low = np.where(limited, model.jnt_range[joints, 0], -np.inf)
         self._high = np.where(limited, model.jnt_range[joints, 1], np.inf)
 
-    def reset(self, qpos: np.ndarray, qvel: np.ndarray, ids: np.ndarray, draw: Draw) -> None:
+    def reset(self, f: Fields, draw: Draw) -> None:
         """Disturb the starts of new episodes; limits are kept, but for starts that are beyond them on purpose."""
         if self._pos > 0.0:
-            rows = np.ix_(ids, self._columns)
-            start = qpos[rows]
+            start = f.qpos[:, self._columns]
             shifted = start + draw.uniform("initial/pos", -self._pos, self._pos, size=len(self._columns))
-            qpos[rows] = np.clip(shifted, np.minimum(self._low, start), np.maximum(self._high, start))
+            f.qpos[:, self._columns] = np.clip(shifted, np.minimum(self._low, start), np.maximum(self._high, start))
         if self._vel > 0.0:
-            qvel[ids] += draw.uniform("initial/vel", -self._vel, self._vel, size=self._nv)
+            f.qvel[...] += draw.uniform("initial/vel", -self._vel, self._vel, size=self._nv)
 
 
 class ActionDelay:
@@ -62,10 +62,10 @@ class ActionDelay:
         self._delay = delay
         self.memory = {ACTION_QUEUE: width * delay[1], ACTION_DELAY: 1} if delay[1] > 0 else {}
 
-    def reset(self, memory: Mapping[str, np.ndarray], ids: np.ndarray, draw: Draw) -> None:
+    def reset(self, memory: Mapping[str, np.ndarray], draw: Draw) -> None:
         """Draw the delays of new episodes; the queue is empty, of zeros."""
         if self.memory:
-            memory[ACTION_DELAY][ids] = draw.integers(ACTION_DELAY, *self._delay)
+            memory[ACTION_DELAY][...] = draw.integers(ACTION_DELAY, *self._delay)
 
     def step(self, memory: Mapping[str, np.ndarray], action: np.ndarray) -> np.ndarray:
         """Push an action (N, na) into the queue, newest first, and return the one that takes effect now."""
@@ -102,17 +102,18 @@ class Pushes:
         self.memory = {PUSH_STEPS_LEFT: 1} if self._speed is not None else {}
         if not self.memory:
             return
-        body = _pushed_body(model, randomization.push_body)
+        name = randomization.push_body
+        body = int(np.flatnonzero(model.body_dofnum)[0]) if name is None else body_number(model, name)
         low, high = randomization.push_interval_s
         # at least two steps: a push has to end before the next
         self._interval = (max(2, round(low / control_dt)), max(2, round(high / control_dt)))
         self._force = batch.bind("xfrc_applied")[:, body, :2]
         self._mass_per_s = model.body_subtreemass[body] / control_dt
 
-    def reset(self, memory: Mapping[str, np.ndarray], ids: np.ndarray, draw: Draw) -> None:
+    def reset(self, memory: Mapping[str, np.ndarray], draw: Draw) -> None:
         """Draw when new episodes' first pushes come."""
         if self.memory:
-            memory[PUSH_STEPS_LEFT][ids] = draw.integers(PUSH_STEPS_LEFT, *self._interval)
+            memory[PUSH_STEPS_LEFT][...] = draw.integers(PUSH_STEPS_LEFT, *self._interval)
 
     def step(self, memory: Mapping[str, np.ndarray], draw: Draw) -> None:
         """Count down; set the forces of the coming control step. Only where there are pushes."""
@@ -128,12 +129,3 @@ class Pushes:
         force = impulse * np.concatenate((np.cos(angle), np.sin(angle)), axis=1)
         self._force[...] = np.where(due[:, None], force, 0.0)
         left[due] = draw.integers("push/next", *self._interval)[due]
-
-
-def _pushed_body(model: mujoco.MjModel, name: str | None) -> int:
-    known = [model.body(i).name for i in range(model.nbody)]
-    if name is None:
-        return int(np.flatnonzero(model.body_dofnum)[0])
-    if name not in known:
-        raise UnknownName("body", name, known)
-    return known.index(name)

@@ -34,33 +34,33 @@ class DrawnParameters:
         self.widths = {name: len(value) for name, value in self._nominal.items()}
         nominal = np.concatenate([*self._nominal.values()]) if parameters else np.zeros(0)
         self.rows = np.tile(nominal, (batch.nsim, 1))
-        ends = np.cumsum([0, *self.widths.values()])
+        ends = np.cumsum([0, *self.widths.values()]).tolist()
         self._columns = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(self.widths)}
         self._draws = {f"param/{name}": p.draws(self._nominal[name]) for name, p in parameters.items()}
         self._apply = {name: p.bind(model) for name, p in parameters.items()}
         names = sorted({name for p in parameters.values() for name in p.fields})
         self._fields = {name: batch.expand(name) for name in names}
-        self._nominal_fields = {name: rows[0].copy() for name, rows in self._fields.items()}
+        self._nominal_fields = {name: rows.copy() for name, rows in self._fields.items()}
         self._constants_follow = not _SETCONST_INPUTS.isdisjoint(names)
 
     def reset(self, ids: np.ndarray, draw: Draw) -> None:
         """Draw the parameters of new episodes, from the nominal values."""
         if self._parameters:
             units = draw.units(self._draws)
-            for name, p in self._parameters.items():
-                self.rows[ids, self._columns[name]] = p.sample(units[f"param/{name}"], self._nominal[name])
-            self._write(ids)
+            drawn = [p.sample(units[f"param/{name}"], self._nominal[name]) for name, p in self._parameters.items()]
+            self._write(ids, np.concatenate(drawn, axis=1))
 
     def restore(self, rows: np.ndarray) -> None:
         """Take over saved values, (N, k), or (1, k) for all simulations."""
         if self._parameters and not np.array_equal(self.rows, np.broadcast_to(rows, self.rows.shape)):
-            self.rows[...] = rows
-            self._write(np.arange(len(self.rows)))
+            self._write(np.arange(len(self.rows)), rows)
 
-    def _write(self, ids: np.ndarray) -> None:
-        for name, rows in self._fields.items():
-            rows[ids] = self._nominal_fields[name]
+    def _write(self, ids: np.ndarray, values: np.ndarray) -> None:
+        self.rows[ids] = values
+        fields = {name: nominal[: len(ids)].copy() for name, nominal in self._nominal_fields.items()}
         for name, apply in self._apply.items():
-            apply(self._fields, ids, self.rows[ids, self._columns[name]])
+            apply(fields, values[:, self._columns[name]])
+        for name, rows in fields.items():
+            self._fields[name][ids] = rows
         if self._constants_follow:
             self._batch.set_const(ids)

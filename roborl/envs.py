@@ -168,25 +168,24 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         if actions.shape != self._action_shape:
             raise UsageError(f"actions must have the shape {self._action_shape}, got {actions.shape}")
         sim, mode = self.sim, self.autoreset_mode
-        finished = None
+        finished = resting = None
         if self._any_done:
             if mode is AutoresetMode.DISABLED:
                 raise RunError(
                     f"episodes of environments {np.flatnonzero(self._done).tolist()} have ended; "
                     "reset them with options={'reset_mask': ...} before the next step"
                 )
-            finished = np.flatnonzero(self._done)  # in NEXT_STEP mode alone
-        result = sim.step(actions)
+            finished, resting = np.flatnonzero(self._done), self._done  # in NEXT_STEP mode alone
+        result = sim.step(actions, resting)
         self._elapsed += 1
         reward, terms, terminated, success = result
         truncated = self._elapsed >= self._episode_steps
         if finished is not None:
-            sim.reset(finished)  # after the step, which these take in vain
+            sim.reset(finished)
             self._elapsed[finished] = 0
-            reward, terminated, truncated = reward.copy(), terminated.copy(), truncated.copy()
-            reward[finished], terminated[finished], truncated[finished] = 0.0, False, False
-            terms = {name: np.where(self._done, 0.0, value) for name, value in terms.items()}
-            success = None if success is None else success & ~self._done
+            for value in (reward, terminated, truncated, success, *terms.values()):
+                if value is not None:
+                    value[finished] = 0
         if np.count_nonzero(sim.diverged):  # a tenth of any()'s time
             sim.check_finite()
         info = _info(terms, success)

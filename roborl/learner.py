@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from roborl.errors import ConfigError, check_count, check_in, check_range
+from roborl.nn.compile import Compiler
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import PRECISIONS
 from roborl.nn.tree import Tree, tree_map
@@ -65,6 +66,31 @@ class Transitions(NamedTuple):
     """Group to (B, width): what followed, at an episode's end its final observation."""
     terminated: Tensor
     """(B,), 1 where the task ended there and nothing follows; 0 elsewhere, at a time limit too."""
+    discount: Tensor
+    """(B,), gamma^(k - 1) where ``next_obs`` followed k steps later and ``reward`` is the sum of k discounted ones: 1
+    for a single step. It multiplies gamma."""
+
+
+class Rollout(NamedTuple):
+    """T steps of N environments in time order, all with one policy, and what was seen after the last."""
+
+    obs: Obs
+    """Group to (T + 1, N, width): row t + 1 followed step t; after an episode's last step it is the final observation,
+    and the step that follows is dead."""
+    action: Tensor
+    """(T, N, A), as the policy chose it; the environments took it clipped to [-1, 1]."""
+    reward: Tensor
+    """(T, N)."""
+    terminated: Tensor
+    """(T, N), 1 where the task ended there and nothing follows."""
+    truncated: Tensor
+    """(T, N), 1 where an episode was cut off, as by a time limit."""
+    live: Tensor
+    """(T, N), 0 where the step was a reset: a dead step is in no loss, and what follows it begins an episode."""
+    return_so_far: Tensor
+    """(T, N), the sum of the episode's rewards up to this one, each discounted by its age."""
+    memory: Tree
+    """A recurrent policy's, before the first step; None for all others."""
 
 
 class Learner(ABC):
@@ -112,9 +138,13 @@ class Learner(ABC):
             noise: of shape ``act_noise_shape(N)``, standard normal; None for the deterministic action.
 
         Returns:
-            Actions (N, A) in [-1, 1]; extras that the learner's own data needs, name to (N, ...); the next
-            memory.
+            Actions (N, A) in [-1, 1], with noise those of an on-policy learner may lie outside; extras that the
+            learner's own data needs, name to (N, ...); the next memory.
         """
+
+    def init_memory(self, n: int) -> Tree:
+        """Return a recurrent policy's memory before the first step of n episodes: zeros; None for all others."""
+        return None
 
     @abstractmethod
     def act_noise_shape(self, n: int) -> tuple[int, ...]:
@@ -135,12 +165,25 @@ class Learner(ABC):
         """Whether `observe` does anything: where not, a loop need not call it."""
 
     @abstractmethod
-    def update(self, state: Tree, batch: Any, noise: Tensor) -> tuple[Tree, Metrics]:
+    def policy_graph(self, state: Tree) -> PolicyGraph:
+        """Return the deterministic policy: input "obs" (policy group, raw), output "actions"."""
+
+
+class OffPolicyLearner(Learner):
+    """A learner from replayed experience: its batch is `Transitions` in any order.
+
+    Its configuration has ``batch_size``, ``buffer_size``, ``learning_starts`` (steps of random actions before
+    the first update), ``updates_per_step`` (updates for each environment step, however many environments there are),
+    ``gamma``, ``n_step`` and ``hindsight`` (see `roborl.data.sampling`); `check_off_policy` validates what all have.
+    """
+
+    @abstractmethod
+    def update(self, state: Tree, batch: Transitions, noise: Tensor) -> tuple[Tree, Metrics]:
         """Take one whole step of learning; pure, so that it compiles as one graph.
 
         Args:
             state: the learner's state.
-            batch: what to learn from (`Transitions` for an off-policy learner).
+            batch: what to learn from, ``updates_per_call * batch_size`` transitions.
             noise: of shape ``update_noise_shape()``, standard normal.
 
         Returns:
@@ -150,19 +193,6 @@ class Learner(ABC):
     @abstractmethod
     def update_noise_shape(self) -> tuple[int, ...]:
         """Return the shape of the noise that `update` wants."""
-
-    @abstractmethod
-    def policy_graph(self, state: Tree) -> PolicyGraph:
-        """Return the deterministic policy: input "obs" (policy group, raw), output "actions"."""
-
-
-class OffPolicyLearner(Learner):
-    """A learner from replayed experience: its batch is `Transitions` in any order.
-
-    Its configuration has ``batch_size``, ``buffer_size``, ``learning_starts`` (steps of random actions before
-    the first update) and ``updates_per_step`` (updates for each environment step, however many environments
-    there are); `check_off_policy` validates what all have.
-    """
 
     @property
     def updates_per_call(self) -> int:
@@ -174,21 +204,53 @@ class OffPolicyLearner(Learner):
         return 1
 
 
+class OnPolicyLearner(Learner):
+    """A learner from rollouts of its present policy.
+
+    Its configuration has ``rollout_size`` (steps between two calls of `learn`, all environments together, rounded up to
+    whole steps of each) and ``gamma``.
+
+    The policy, its normalisers included, stays as it is during a rollout; `observe` is called once after each.
+    """
+
+    @abstractmethod
+    def learn(
+        self, state: Tree, rollout: Rollout, generator: torch.Generator, compiler: Compiler
+    ) -> tuple[Tree, Metrics]:
+        """Learn from a rollout: plain Python (epochs, stops, line searches) around pure functions.
+
+        Args:
+            state: the learner's state, which is consumed: its tensors may be overwritten.
+            rollout: what the policy of this very state did.
+            generator: the source of randomness, on the CPU.
+            compiler: compiles the pure functions.
+
+        Returns:
+            The next state and what there is to report; what is called a loss must be finite.
+        """
+
+
 def check_off_policy(config: Any) -> None:
     """Raise ConfigError unless the settings that all off-policy learners have are in their ranges."""
-    if not isinstance(config.hidden, tuple) or not config.hidden:
-        raise ConfigError(f"hidden must be a tuple of one or more widths, as (256, 256), got {config.hidden!r}")
-    for width in config.hidden:
-        check_count("each width in hidden", width, 1)
+    check_widths("hidden", config.hidden)
     check_count("batch_size", config.batch_size, 1)
     check_count("buffer_size", config.buffer_size, config.batch_size)
     check_count("learning_starts", config.learning_starts, 0)
     check_range("updates_per_step", config.updates_per_step, 0.0, open_low=True)
     check_range("gamma", config.gamma, 0.0, 1.0)
+    check_count("n_step", config.n_step, 1)
+    check_count("hindsight", config.hindsight, 0)
     for name in ("actor_lr", "critic_lr"):
         check_range(name, getattr(config, name), 0.0, 1.0)
-    check_in("normalize_obs", config.normalize_obs, (False, True))
     check_in("precision", config.precision, PRECISIONS)
+
+
+def check_widths(field: str, got: Any) -> None:
+    """Raise ConfigError unless ``got`` is a tuple of one or more widths of layers."""
+    if not isinstance(got, tuple) or not got:
+        raise ConfigError(f"{field} must be a tuple of one or more widths, as (256, 256), got {got!r}")
+    for width in got:
+        check_count(f"each width in {field}", width, 1)
 
 
 def split(batch: Transitions, parts: int) -> list[Transitions]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from roborl.task.contract import Task
+from roborl.task.contract import LEVEL, Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
-
-LEVEL = "level"
-"""The memory of each simulation's level, where the task has levels."""
 
 NEXT_LEVEL = "level/next"
 """The memory of one more than the next episode's level; 0 where it has not been decided."""
@@ -36,7 +33,7 @@ class Levels:
         may be a step that goes for nothing.
         """
         if self.memory:
-            promoted = fields.memory[LEVEL][ids] + self._task.promotion(fields[ids])[:, None]
+            promoted = fields.memory[LEVEL][ids] + self._task.promotion(fields)[ids, None]
             fields.memory[NEXT_LEVEL][ids] = np.maximum(promoted, 0.0) + 1.0
 
     def begin_episodes(self, fields: Fields, ids: np.ndarray, episodes: np.ndarray, draw: Draw) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,15 +15,14 @@ from roborl.derived import Derived, on_demand
 from roborl.disturbances import ActionDelay, InitialSpread, Pushes
 from roborl.drawn import DrawnParameters
 from roborl.errors import ConfigError, NonFinite, check_count, check_in
-from roborl.levels import LEVEL, Levels
-from roborl.task.contract import Task
+from roborl.layout import Layout
+from roborl.levels import Levels
+from roborl.task.action import Action
+from roborl.task.contract import LEVEL, Task
 from roborl.task.draw import Draw
 from roborl.task.fields import Fields
 from roborl.task.observer import Observer
 from roborl.task.sources import LAST_ACTION
-
-STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat")
-"""The state fields a task may read; all of the state is saved."""
 
 # NaN, infinite or huge: MuJoCo resets the simulation, or for a control takes 0, and only counts a warning
 _UNSTABLE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADCTRL) + 1)
@@ -94,10 +94,10 @@ class Sim:
         num_threads: threads that step them; 0: one for each processor.
         seeds: (N,) each simulation's seed; default 0, 1, ..., N - 1.
         model: the task's compiled model, where it has been compiled before.
-        record_observations: whether the readings of recorded terms are kept; a planner that never observes can do
-            without.
+        record_observations: see the attribute.
 
     Attributes:
+        record_observations: whether the readings of recorded terms are kept; who does not observe can do without.
         fields: the live fields; arrays change with each step.
         diverged: (N,) bool, true where MuJoCo found the last step unstable (and reset the state in silence), or its
             control not finite (and took 0).
@@ -131,37 +131,41 @@ class Sim:
 
         self._bind_action()
         self.observer = Observer(task, self.model, len(self.action_names))
-        self._records = self.observer.records and record_observations
+        self.record_observations = record_observations
         self._parameters = DrawnParameters(task.parameters(), self.batch, self.model)
         self._delay = ActionDelay(task.action_delay, len(self.action_names))
         self._pushes = Pushes(task.randomization, self.batch, self.model, task.control_dt)
         self._start = InitialSpread(task.randomization, self.model)
-        widths = dict(task.memory) | self.observer.memory | self._delay.memory | self._pushes.memory
         self._levels = Levels(task)
-        widths |= self._levels.memory
-        # MuJoCo cannot recompute fields as stepped from a state: they are saved with the memory, after its own names
         self._derived = Derived(self.batch, self.model, task.reads)
         outputs = self._derived.outputs
-        columns = widths | {_derived_key(name): output[0].size for name, output in outputs.items()}
-        self.memory_widths = columns
-        self._memory = np.zeros((num_sims, sum(columns.values())))
+        self._layout = Layout(
+            self.batch,
+            {**task.memory, **self.observer.memory, **self._delay.memory, **self._pushes.memory, **self._levels.memory},
+            {name: output.shape[1:] for name, output in outputs.items()}
+            | {name: (width,) for name, width in task.derives.items()},
+            self._parameters.widths,
+        )
+        self.memory_widths = self._layout.memory_widths
+        self._memory = np.zeros((num_sims, self._layout.nmemory))
         self._counters = np.zeros((num_sims, 3), np.uint64)
         self.seed(np.arange(num_sims) if seeds is None else seeds)
 
+        self._begin = self.batch.state[0].copy()  # the model's default state
+        fresh = np.empty_like(self.batch.state), np.empty_like(self._memory), np.empty_like(self._parameters.rows)
+
+        def first_rows(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Fields]:
+            rows = fresh[0][:n], fresh[1][:n], fresh[2][:n]
+            return *rows, self._layout.fields(*rows)
+
+        self._fresh = functools.lru_cache(maxsize=32)(first_rows)  # most resets are of a few simulations
         self._before_physics = np.empty_like(self.batch.state)
         self._before_memory = np.empty_like(self._memory)
-        params = _named_views(self._parameters.rows, self._parameters.widths)
-        live = {name: self.batch.bind(name) for name in STATE_FIELDS}
-        before = {name: _same_view(array, self.batch.state, self._before_physics) for name, array in live.items()}
-        now, then = _named_views(self._memory, columns), _named_views(self._before_memory, columns)
-        for name, output in outputs.items():
-            live[name] = now.pop(_derived_key(name)).reshape(output.shape)
-            before[name] = then.pop(_derived_key(name)).reshape(output.shape)
-        self.fields = Fields(np, live, params, now)
-        self._before = Fields(np, before, params, then)
+        self.fields = self._layout.fields(self.batch.state, self._memory, self._parameters.rows)
+        self._before = self._layout.fields(self._before_physics, self._before_memory, self._parameters.rows)
         self.observer.check(self.fields)
-        self._copies = [(live[name], output) for name, output in outputs.items()]
-        self._ctrl = live["ctrl"]
+        self._copies = [(getattr(self.fields, name), output) for name, output in outputs.items()]
+        self._ctrl = self.fields.ctrl
         self._overrides_advance = type(task).advance is not Task.advance
         self._warnings = self.batch.warning[:, _UNSTABLE, 1]
         self._shapes_checked = False
@@ -174,7 +178,7 @@ class Sim:
         if law.low is not None and law.high is not None:
             low, high = np.array(law.low), np.array(law.high)
         else:
-            if len(self.action_names) != self.model.nu or law.scale != 1.0 or law.default is not None:
+            if len(self.action_names) != self.model.nu or law != Action(law.names, unit=law.unit, delay=law.delay):
                 raise ConfigError(
                     f"{type(self.task).__name__}.action changes the actuators' control: give its low and high"
                 )
@@ -207,27 +211,30 @@ class Sim:
         draw = self._draw(ids)
         self._parameters.reset(ids, draw)
         level = self._levels.begin_episodes(self.fields, ids, self._counters[ids, 1], draw)
-        self.batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
-        self._memory[ids] = 0.0
+        # the rows that begin are made apart and written as a whole: their fields are read and written without ids
+        physics, memory, params, f = self._fresh(len(ids))
+        physics[...], memory[...], params[...] = self._begin, 0.0, self._parameters.rows[ids]
         if level is not None:
-            self.fields.memory[LEVEL][ids] = level
-        start = self.task.reset(draw, self.fields[ids])
+            f.memory[LEVEL][...] = level
+        # copied before any is written: one may be a view of another's field
+        start = {name: np.array(value) for name, value in self.task.reset(draw, f).items()}
         for name, value in start.items():
-            target = self.fields.memory.get(name)
-            if target is None:
-                target = getattr(self.fields, name)
-            target[ids] = value
-        self._start.reset(self.fields.qpos, self.fields.qvel, ids, draw)
-        self._delay.reset(self.fields.memory, ids, draw)
-        self._pushes.reset(self.fields.memory, ids, draw)
+            target = f.memory[name] if name in f.memory else getattr(f, name)
+            target[...] = value
+        self._start.reset(f, draw)
+        self._delay.reset(f.memory, draw)
+        self._pushes.reset(f.memory, draw)
+        self.batch.state[ids] = physics
         # the forward pass of Gymnasium's set_state: it also sets the solver's warm start
         self.batch.forward(ids)
         self._derived.after_reset(ids)
-        for view, output in self._copies:
-            view[ids] = output[ids]
-        if self._records:
-            for name, value in self.observer.record(self.fields[ids], draw, first=True).items():
-                self.fields.memory[name][ids] = value
+        for name, output in self._derived.outputs.items():
+            getattr(f, name)[...] = output[ids]
+        self._derive(f)
+        if self.record_observations and self.observer.records:
+            for name, value in self.observer.record(f, draw, first=True).items():
+                f.memory[name][...] = value
+        self._memory[ids] = memory
         self._warnings[ids] = 0
         self.diverged[ids] = False
 
@@ -235,26 +242,30 @@ class Sim:
         """Say that the episodes of ``ids (n,)`` end in their present state: it decides their next levels."""
         self._levels.end_episodes(self.fields, ids)
 
-    def advance(self, action: np.ndarray) -> None:
+    def advance(self, action: np.ndarray, resting: np.ndarray | None = None) -> None:
         """Advance physics and memory by one control period, as `step` does, without looking at what it is worth."""
         f = self.fields
         self._ctrl[...] = self.task.control(f, self._delay.step(f.memory, action))
         if self._pushes.memory:
             self._pushes.step(f.memory, self._draw())
-        self.batch.step(nstep=self.substeps, stage=self._stage)
+        moving = None if resting is None else np.flatnonzero(~resting)
+        self.batch.step(moving, self.substeps, self._stage)
         self._derived.after_step()
         for view, output in self._copies:
             view[...] = output
+        self._derive(f)
         self.note_divergence()
         self._counters[:, 2] += np.uint64(1)
         if self._memory.size:
             self._advance_memory(action)
 
-    def step(self, action: np.ndarray) -> StepResult:
+    def step(self, action: np.ndarray, resting: np.ndarray | None = None) -> StepResult:
         """Advance every simulation by one control period.
 
         Args:
             action: (N, na), float64, in the action's units; MuJoCo itself clips controls to their range.
+            resting: (N,) bool, simulations that are about to be reset: their physics stands still, and what is
+                returned for them means nothing; by default none.
 
         Returns:
             The reward, its terms, and what ended.
@@ -263,7 +274,7 @@ class Sim:
         np.copyto(self._before_physics, self.batch.state)
         if self._memory.size:
             np.copyto(self._before_memory, self._memory)
-        self.advance(action)
+        self.advance(action, resting)
         terms = task.reward_terms(self._before, action, f)
         terminated, success = task.terminated(f), task.success(f)
         if terminated is None:
@@ -277,6 +288,11 @@ class Sim:
         for value in others:
             reward = reward + value
         return StepResult(reward, terms, terminated, success)
+
+    def _derive(self, f: Fields) -> None:
+        if self.task.derives:
+            for name, value in self.task.derive(f).items():
+                getattr(f, name)[...] = value
 
     def _check_shapes(self, values: Mapping[str, np.ndarray | None]) -> None:
         for name, value in values.items():
@@ -294,7 +310,7 @@ class Sim:
         if self._overrides_advance:
             for name, value in self.task.advance(self.fields, action, draw).items():
                 memory[name][...] = value
-        if self._records:
+        if self.record_observations and self.observer.records:
             for name, value in self.observer.record(self.fields, draw, first=False).items():
                 memory[name][...] = value
 
@@ -354,19 +370,3 @@ class Sim:
                 for name, low, high in zip(self.action_names, self.action_low, self.action_high, strict=True)
             ],
         }
-
-
-def _derived_key(name: str) -> str:
-    return f"derived/{name}"
-
-
-def _named_views(rows: np.ndarray, widths: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Return views of consecutive columns by name."""
-    ends = np.cumsum([0, *widths.values()])
-    return {name: rows[:, start : start + width] for (name, width), start in zip(widths.items(), ends, strict=False)}
-
-
-def _same_view(view: np.ndarray, rows: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the view of ``other`` that ``view`` is of ``rows``, two arrays of one layout."""
-    offset = (view.__array_interface__["data"][0] - rows.__array_interface__["data"][0]) // rows.itemsize
-    return np.lib.stride_tricks.as_strided(other.reshape(-1)[offset:], view.shape, view.strides)

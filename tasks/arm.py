@@ -7,8 +7,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roborl.errors import UnknownName
-from roborl.models.arms import Arm, arm
+from roborl.models.arms import ARMS, Arm, arm
 from roborl.task import (
     Action,
     Draw,
@@ -27,9 +26,6 @@ from roborl.tasks.arm_scene import CUBE_HALF_M, add_cube, add_goal, reading
 
 if TYPE_CHECKING:
     import mujoco
-
-REWARDS = ("dense", "sparse")
-ACTION_MODES = ("joint_position_delta", "joint_torque")
 
 SUCCESS_DISTANCE_M = 0.05
 """Within this distance of the goal is success."""
@@ -83,16 +79,14 @@ class ArmTask(Task):
     control_dt = 0.04
     derived = "current"
     reads = ("sensordata",)
+    choices = {
+        "arm": tuple(ARMS),
+        "reward": ("dense", "sparse"),
+        "action_mode": ("joint_position_delta", "joint_torque"),
+    }
     camera = "fixed"
     uses_gripper = False
     uses_cube = False
-
-    def __post_init__(self) -> None:
-        arm(self.arm)
-        if self.reward not in REWARDS:
-            raise UnknownName("reward", self.reward, REWARDS)
-        if self.action_mode not in ACTION_MODES:
-            raise UnknownName("action_mode", self.action_mode, ACTION_MODES)
 
     @property
     def spec(self) -> Arm:
@@ -106,9 +100,23 @@ class ArmTask(Task):
 
     @functools.cached_property
     def action(self) -> Action:
-        """Parts of the greatest speeds or torques of the joints, and of the gripper's speed where it is used."""
-        names = self.spec.joints + (("gripper",) if self.uses_gripper else ())
-        return Action(names=names, low=(-1.0,) * len(names), high=(1.0,) * len(names))
+        """Parts of the greatest speeds or torques of the joints, and of the gripper's speed where it is used.
+
+        Targets are moved on, within reach of the joints and within their limits.
+        """
+        spec, n = self.spec, len(self.spec.joints)
+        names, moves, lead = spec.joints, (self._moves_targets,) * n, (TARGET_LEAD_RAD * self._moves_targets,) * n
+        if self._moves_targets:
+            scale = tuple(SPEED_FRACTION * self.control_dt * speed for speed in spec.velocity)
+            lower, upper = spec.low, spec.high
+        else:
+            scale, lower, upper = spec.torque, tuple(-torque for torque in spec.torque), spec.torque
+        if self.uses_gripper:
+            names, moves, lead = (*names, "gripper"), (*moves, True), (*lead, 0.0)
+            scale = (*scale, spec.gripper_speed * self.control_dt)
+            lower, upper = (*lower, 0.0), (*upper, spec.gripper_width)
+        low, high = (-1.0,) * len(names), (1.0,) * len(names)
+        return Action(names, low, high, scale=scale, moves=moves, lead=lead, lower=lower, upper=upper)
 
     @property
     def memory(self) -> dict[str, int]:
@@ -204,25 +212,9 @@ class ArmTask(Task):
         """Return the memory and the mark of a goal (N, 3)."""
         return {"goal": goal, "mocap_pos": goal[:, None, :]}
 
-    def control(self, f: Fields, action: Array) -> Array:
-        """Move the targets on, within reach of the joints and within their limits; or scale torques."""
-        xp, spec, n = f.xp, self.spec, len(self.spec.joints)
-
-        def row(values: tuple[float, ...]) -> Array:
-            return xp.asarray(values, dtype=action.dtype)
-
-        action = xp.clip(action, -1.0, 1.0)
-        if self._moves_targets:
-            step = row(tuple(SPEED_FRACTION * self.control_dt * speed for speed in spec.velocity))
-            joints, target = f.qpos[:, :n], f.ctrl[:, :n] + step * action[:, :n]
-            target = xp.minimum(xp.maximum(target, joints - TARGET_LEAD_RAD), joints + TARGET_LEAD_RAD)
-            arm_ctrl = xp.minimum(xp.maximum(target, row(spec.low)), row(spec.high))
-        else:
-            arm_ctrl = row(spec.torque) * action[:, :n]
-        width = f.ctrl[:, n:]
-        if self.uses_gripper:
-            width = xp.clip(width + spec.gripper_speed * self.control_dt * action[:, n:], 0.0, spec.gripper_width)
-        return xp.concat((arm_ctrl, width), axis=1)
+    def driven(self, f: Fields) -> Array:
+        """The arm's joints, and a finger."""
+        return f.qpos[:, : len(self.spec.joints) + self.uses_gripper]
 
     def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:
         """Remember where the servos' targets are."""

@@ -84,9 +84,10 @@ def smooth_reward(after: Fields, action: Array, target: Array | float = 0.0) -> 
         target: the cart position wanted, (N,) or a number [m].
     """
     xp = after.xp
-    upright = xp.mean((xp.cos(pole_angles(after)) + 1.0) / 2.0, axis=1)
+    poles = pole_angles(after)
+    upright = xp.sum((xp.cos(poles) + 1.0) / 2.0, axis=1) / poles.shape[1]
     centred = (1.0 + tolerance(xp, after.qpos[:, 0] - target, margin=2.0)) / 2.0
-    force = xp.clip(action[:, 0], -1.0, 1.0)
+    force = xp.minimum(xp.maximum(action[:, 0], -1.0), 1.0)
     small_force = (4.0 + tolerance(xp, force, margin=1.0, value_at_margin=0.0, sigmoid="quadratic")) / 5.0
     slow = (1.0 + xp.min(tolerance(xp, after.qvel[:, 1:], margin=5.0), axis=1)) / 2.0
     return upright * centred * small_force * slow

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roborl.task import Action, Draw, Fields, Terrain, VelocityCommand, rotate_into, tiled, tracking
+from roborl.task import Action, Draw, Fields, Terrain, VelocityCommand, tiled, tracking
 from roborl.task.fields import Array
 from roborl.tasks.velocity import Leg, Velocity
 
@@ -131,8 +131,7 @@ class Go1VelocityRough(Velocity):
 
     def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:
         """Also what was earned so far by tracking the linear velocity, as a share of the most in a whole episode."""
-        velocity = rotate_into(f.xp, f.qpos[:, 3:7], f.qvel[:, :3])
-        earned = tracking(f.xp, f.memory["command"][:, :2] - velocity[:, :2], 0.5)
+        earned = tracking(f.xp, f.memory["command"][:, :2] - self.base_lin_vel(f)[:, :2], 0.5)
         tracked = f.memory["tracked"] + earned[:, None] / self.episode_steps
         return {"tracked": tracked, **super().advance(f, action, draw)}
 

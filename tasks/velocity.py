@@ -23,10 +23,10 @@ from roborl.task import (
     Task,
     Term,
     VelocityCommand,
-    base_lin_vel,
     beyond,
     clearance,
     computed,
+    derived,
     foot_times,
     gait,
     gravity_in_base,
@@ -132,7 +132,8 @@ class Velocity(Task):
     """The actuated joints, in the order of the model's."""
 
     feet: ClassVar[tuple[str, ...]]
-    """The feet's names: the sensors are NAME_touch, NAME_pos and NAME_vel, in this order, after the gyro's."""
+    """The feet's names. The model's sensors are the gyro, NAME_touch, NAME_pos and NAME_vel of all feet, in this order,
+    and last the base's velocity and the world's upward direction, both in the base's frame."""
 
     together: ClassVar[Pairs]
     """Pairs of feet that step together, by number."""
@@ -179,9 +180,14 @@ class Velocity(Task):
         feet = self.feet
         critic = [
             *self._seen(noisy=False),
-            Term("base_lin_vel", base_lin_vel(), unit="m/s", frame="base"),
-            Term("base_height", computed("base_height", lambda f: self.height(f)[:, None], ("base",)), unit="m"),
-            Term("foot_height", computed("foot_height", self.foot_height, feet), unit="m"),
+            Term(
+                "base_lin_vel",
+                computed("base_lin_vel", self.base_lin_vel, ("vx", "vy", "vz")),
+                unit="m/s",
+                frame="base",
+            ),
+            Term("base_height", derived("base_height"), unit="m"),
+            Term("foot_height", derived("foot_height", len(feet)), unit="m"),
             Term("foot_force", computed("foot_force", self.foot_force, feet), unit="N"),
             Term("foot_contact", computed("foot_contact", self._contact_as_number, feet)),
             Term("foot_air_time", remembered("air_time", len(feet)), unit="s"),
@@ -200,7 +206,7 @@ class Velocity(Task):
         return [
             Term("command", remembered("command", 3), unit="m/s, m/s, rad/s", frame="base"),
             Term("gyro", sensor("imu_gyro"), unit="rad/s", frame="imu", noise=noise(0.2)),
-            Term("projected_gravity", projected_gravity(), frame="base", noise=noise(0.05)),
+            Term("projected_gravity", projected_gravity(up="base_up"), frame="base", noise=noise(0.05)),
             Term("joint_pos", minus(joint_pos(*names), default), unit="rad", noise=noise(0.01)),
             Term("joint_vel", joint_vel(*names), unit="rad/s", noise=noise(1.5)),
             Term("last_action", last_action(len(names))),
@@ -216,16 +222,10 @@ class Velocity(Task):
 
     def foot_down(self, f: Fields) -> Array:
         """Return whether each foot touches the ground or is not lifted, (N, feet) bool."""
-        return self.foot_contact(f) | (self.foot_height(f) < LIFT_M)
+        return self.foot_contact(f) | (f.foot_height < LIFT_M)
 
     def _contact_as_number(self, f: Fields) -> Array:
         return f.xp.astype(self.foot_contact(f), f.sensordata.dtype)
-
-    def foot_height(self, f: Fields) -> Array:
-        """Return the height of each sole over the ground, (N, feet) [m]."""
-        n = len(self.feet)
-        x, y, z = (f.sensordata[:, 3 + n + i : 3 + 4 * n : 3] for i in range(3))
-        return z - self.sole_m - self.ground(f.xp, x, y)
 
     def foot_speed(self, f: Fields) -> Array:
         """Return the horizontal speed of each foot, (N, feet) [m/s]."""
@@ -237,9 +237,26 @@ class Velocity(Task):
     def ground(self, xp: Any, x: Array, y: Array) -> Array | float:
         """Return the height of the ground, of x's shape, or a number where it is level [m]."""
 
-    def height(self, f: Fields) -> Array:
-        """Return the base's height over the ground, (N,) [m]."""
-        return f.qpos[:, 2] - self.ground(f.xp, f.qpos[:, 0], f.qpos[:, 1])
+    def base_lin_vel(self, f: Fields) -> Array:
+        """Return the base's velocity in its own frame, (N, 3) [m/s]: `rotate_into` without its arithmetic."""
+        return f.sensordata[:, -6:-3]
+
+    def up(self, f: Fields) -> Array:
+        """Return the world's upward direction in the base's frame, (N, 3): (0, 0, 1) upright."""
+        return f.sensordata[:, -3:]
+
+    @property
+    def derives(self) -> dict[str, int]:
+        """What several terms of the reward and the observation are made of."""
+        return {"base_height": 1, "foot_height": len(self.feet)}
+
+    def derive(self, f: Fields) -> dict[str, Array]:
+        """The base's height over the ground, and that of each sole [m]."""
+        xp, n = f.xp, len(self.feet)
+        feet = xp.reshape(f.sensordata[:, 3 + n : 3 + 4 * n], (-1, n, 3))
+        places = xp.concat((feet, f.qpos[:, None, :3]), axis=1)
+        height = places[:, :, 2] - self.ground(xp, places[:, :, 0], places[:, :, 1])
+        return {"foot_height": height[:, :n] - self.sole_m, "base_height": height[:, n:]}
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
         """In the default pose at the world's origin, moving a little, with a first command."""
@@ -270,10 +287,7 @@ class Velocity(Task):
         xp = after.xp
         command = before.memory["command"]
         moves = moving(xp, command)
-        quaternion = after.qpos[:, 3:7]
-        velocity = rotate_into(xp, quaternion, after.qvel[:, :3])
-        turning = after.qvel[:, 3:6]
-        gravity = gravity_in_base(xp, quaternion)
+        velocity, turning, lean = self.base_lin_vel(after), after.qvel[:, 3:6], self.up(after)[:, :2]
         angles, speeds = after.qpos[:, 7:], after.qvel[:, 6:]
         default, low, high, walk, stand = (xp.asarray(row, dtype=angles.dtype) for row in _columns(self.joints))
         width = xp.where(moves[:, None], walk, stand)
@@ -286,30 +300,29 @@ class Velocity(Task):
         values = {
             "track_lin_vel": tracking(xp, command[:, :2] - velocity[:, :2], 0.5),
             "track_ang_vel": tracking(xp, command[:, 2:] - turning[:, 2:], 0.5),
-            "upright": tracking(xp, gravity[:, :2], math.sqrt(0.2)),
-            "pose": xp.exp(-xp.mean(deviation * deviation, axis=1)),
-            "gait": xp.where(moves, rhythm, xp.zeros_like(rhythm)),
+            "upright": tracking(xp, lean, math.sqrt(0.2)),
+            "pose": xp.exp(xp.vecdot(deviation, deviation) / -len(self.joints)),
+            "gait": rhythm * moves,
             "feet_air_time": stepping(xp, air, ground, moves, self.phase_s),
             "short_swings": short_swings(xp, before.memory["air_time"], air, self.swing_s) / self.control_dt,
-            "foot_clearance": clearance(xp, self.foot_height(after), speed, self.swing_m),
+            "foot_clearance": clearance(xp, after.foot_height, speed, self.swing_m),
             "foot_slip": slip(xp, self.foot_contact(after), speed),
             "lin_vel_z": velocity[:, 2] * velocity[:, 2],
-            "ang_vel_xy": xp.sum(turning[:, :2] * turning[:, :2], axis=1),
-            "torques": xp.sum(torque * torque, axis=1),
-            "dof_acc": xp.sum(acceleration * acceleration, axis=1),
-            "action_rate": xp.sum(change * change, axis=1),
+            "ang_vel_xy": xp.vecdot(turning[:, :2], turning[:, :2]),
+            "torques": xp.vecdot(torque, torque),
+            "dof_acc": xp.vecdot(acceleration, acceleration),
+            "action_rate": xp.vecdot(change, change),
             "dof_limits": beyond(xp, angles, low, high),
         }
         terms = {name: (self.control_dt * weight) * values[name] for name, weight in self.weights.items()}
         # as in legged_gym and Playground: else a robot that cannot walk yet would learn to fall at once
         first, *others = terms.values()
-        terms["only_positive"] = xp.clip(-sum(others, start=first), 0.0, None)
+        terms["only_positive"] = xp.maximum(-sum(others, start=first), 0.0)
         return terms
 
     def terminated(self, after: Fields) -> Array:
         """It has fallen: the base leans too far, or is too low."""
-        leans = gravity_in_base(after.xp, after.qpos[:, 3:7])[:, 2] > -TILT_LIMIT
-        return leans | (self.height(after) < self.lowest_m)
+        return (self.up(after)[:, 2] < TILT_LIMIT) | (after.base_height[:, 0] < self.lowest_m)
 
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
         """Move as the command says, upright, near the default pose, with small actions."""

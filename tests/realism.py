@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import pytest
+
 from roborl import tasks
 from roborl.errors import ConfigError
 from roborl.sim import Sim
@@ -35,17 +37,34 @@ PLAIN_AND_REAL = [(task_id, real) for task_id in tasks.TASKS for real in (False,
 PLAIN_AND_REAL_IDS = [task_id + ("-real" if real else "") for task_id, real in PLAIN_AND_REAL]
 
 
+def variants(task_id: str) -> list[dict[str, Any]]:
+    """Return a task's options: none, then each other value of each of its own that is true or false, or one of some."""
+    task = tasks.load(task_id)
+    others = {name: (not value,) for name, value in task.options().items() if isinstance(value, bool)}
+    others |= {name: [n for n in names if n != getattr(task, name)] for name, names in task.choices.items()}
+    return [{}, *({name: value} for name, values in others.items() for value in values)]
+
+
+EVERY_VARIANT = [
+    pytest.param(task_id, real, options, id="-".join([task_id, *(f"{k}={v}" for k, v in options.items()), kind]))
+    for task_id in tasks.TASKS
+    for options in variants(task_id)
+    for real, kind in ((False, "plain"), (True, "real"))
+]
+"""Every task with every value of its options, plain and real: ``(task_id, real, options)``."""
+
+
 def task_of(task_id: str, real: bool, **options: Any) -> Task:
     """Return a task; a real one has all of REALISM that its model can take."""
-    return tasks.load(task_id, **options, **(_possible(task_id) if real else {}))
+    return tasks.load(task_id, **options, **(_possible(task_id, tuple(options.items())) if real else {}))
 
 
 @functools.cache
-def _possible(task_id: str) -> dict[str, Any]:
+def _possible(task_id: str, options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     possible = {}
     for name, value in REALISM.items():
         try:
-            Sim(tasks.load(task_id, **{name: value}), num_threads=1)
+            Sim(tasks.load(task_id, **dict(options), **{name: value}), num_threads=1)
         except ConfigError as error:
             assert "the model has no" in str(error)
         else:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 
 from roborl.envs import TaskVectorEnv
-from roborl.levels import LEVEL
 from roborl.sim import Sim
+from roborl.task import Term, remembered
+from roborl.task.contract import LEVEL
 from roborl.tasks.pendulum import PendulumSwingup
 
 
@@ -68,3 +69,13 @@ def test_the_step_between_an_episodes_end_and_its_reset_counts_for_nothing():
     for _ in range(9):  # three episodes, with their resets
         env.step(np.zeros((5, 1)))
     assert np.array_equal(env.sim.fields.memory[LEVEL], before)
+
+
+def test_a_level_can_be_observed():
+    class Seen(Climb):
+        observations = {**Climb.observations, "critic": [Term("level", remembered("level"))]}
+
+    sim = Sim(Seen(), 20)
+    sim.reset()
+    assert set(sim.fields.memory[LEVEL][:, 0]) == {0.0, 1.0}
+    assert np.array_equal(sim.observe()["critic"], sim.fields.memory[LEVEL])

@@ -10,9 +10,14 @@ if TYPE_CHECKING:
     from roborl.learner import Learner
 
 LEARNERS: dict[str, str] = {
+    "a2c": "roborl.algos.a2c:A2C",
+    "crossq": "roborl.algos.crossq:CrossQ",
     "ddpg": "roborl.algos.ddpg:DDPG",
+    "npg": "roborl.algos.npg:NPG",
+    "ppo": "roborl.algos.ppo:PPO",
     "sac": "roborl.algos.sac:SAC",
     "td3": "roborl.algos.td3:TD3",
+    "trpo": "roborl.algos.trpo:TRPO",
 }
 
 

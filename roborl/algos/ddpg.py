@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from roborl.errors import check_range
+from roborl.errors import check_in, check_range
 from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_off_policy
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.graph import PolicyGraph
@@ -43,6 +43,11 @@ class DDPGConfig:
     """Updates for each environment step, however many environments there are."""
     gamma: float = 0.99
     """Discount per control step."""
+    n_step: int = 1
+    """Steps whose rewards are summed before the value that follows takes over; fewer where an episode ends."""
+    hindsight: int = 0
+    """Transitions with a goal put in place that was reached later in their episode, for each with its own goal;
+    for tasks with goals."""
     tau: float = 0.005
     """How far the targets move towards actor and critic in one update."""
     actor_lr: float = 1e-3
@@ -60,6 +65,7 @@ class DDPGConfig:
     def __post_init__(self) -> None:
         """Check every field."""
         check_off_policy(self)
+        check_in("normalize_obs", self.normalize_obs, (False, True))
         check_range("tau", self.tau, 0.0, 1.0, open_low=True)
         check_range("exploration_noise", self.exploration_noise, 0.0)
 
@@ -91,7 +97,7 @@ def q_value(critic: Layers, obs: Tensor, action: Tensor, precision: str = "float
     return mlp(critic, torch.cat([obs, action], dim=-1), "relu", precision).squeeze(-1)
 
 
-def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma: float) -> Tensor:
+def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, discount: Tensor) -> Tensor:
     """Return ``r + gamma (1 - terminated) Q'(s', pi'(s'))`` (eq. 5, with the target networks of algorithm 1).
 
     Only a termination takes the future away: at a time limit the state that followed still has a value.
@@ -100,13 +106,13 @@ def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma: float) 
         reward: (B,).
         terminated: (B,), 0 or 1.
         next_q: (B,), the target critic at the next observation and the target policy's action there.
-        gamma: discount.
+        discount: (B,), of the value that follows: gamma, or gamma^k after k steps.
 
     Returns:
         (B,).
     """
     assert reward.shape == terminated.shape == next_q.shape
-    return reward + gamma * (1 - terminated) * next_q
+    return reward + discount * (1 - terminated) * next_q
 
 
 def critic_loss(critic: Layers, target: Tensor, obs: Tensor, action: Tensor, precision: str) -> tuple[Tensor, Tensor]:
@@ -153,7 +159,7 @@ def update(state: DDPGState, batch: Transitions, config: DDPGConfig, critic_grou
 
     next_action = policy(state.target_actor, next_obs["policy"], precision)
     next_q = q_value(state.target_critic, next_obs[critic_group], next_action, precision)
-    target = td_target(batch.reward, batch.terminated, next_q, config.gamma)
+    target = td_target(batch.reward, batch.terminated, next_q, config.gamma * batch.discount)
 
     seen = obs[critic_group]
     grads, (q_loss, q) = torch.func.grad_and_value(critic_loss, has_aux=True)(

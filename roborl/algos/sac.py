@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from roborl.errors import check_range
+from roborl.errors import check_in, check_range
 from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_off_policy
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.gaussian import sample_tanh_gaussian, tanh_gaussian_action
@@ -50,6 +50,11 @@ class SACConfig:
     """Updates for each environment step, however many environments there are."""
     gamma: float = 0.99
     """Discount per control step."""
+    n_step: int = 1
+    """Steps whose rewards are summed before the value that follows takes over; fewer where an episode ends."""
+    hindsight: int = 0
+    """Transitions with a goal put in place that was reached later in their episode, for each with its own goal;
+    for tasks with goals."""
     tau: float = 0.005
     """How far the target critics move towards the critics in one update."""
     actor_lr: float = 3e-4
@@ -71,6 +76,7 @@ class SACConfig:
     def __post_init__(self) -> None:
         """Check every field."""
         check_off_policy(self)
+        check_in("normalize_obs", self.normalize_obs, (False, True))
         check_range("tau", self.tau, 0.0, 1.0, open_low=True)
         check_range("alpha_lr", self.alpha_lr, 0.0, 1.0)
         check_range("init_alpha", self.init_alpha, 0.0, open_low=True)
@@ -108,7 +114,7 @@ def q_values(critic: Layers, obs: Tensor, action: Tensor, precision: str = "floa
 
 
 def td_target(
-    reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor, gamma: float
+    reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor, discount: Tensor
 ) -> Tensor:
     """Return ``r + gamma (1 - terminated) (min_i Q_i(s', a') - alpha log pi(a'|s'))``.
 
@@ -121,13 +127,13 @@ def td_target(
         next_q: (2, B), the target critics at the next observation and an action drawn there.
         next_log_prob: (B,), of that action.
         alpha: ().
-        gamma: discount.
+        discount: (B,), of the value that follows: gamma, or gamma^k after k steps.
 
     Returns:
         (B,).
     """
     assert reward.shape == terminated.shape == next_log_prob.shape == next_q.shape[1:]
-    return reward + gamma * (1 - terminated) * (next_q.amin(0) - alpha * next_log_prob)
+    return reward + discount * (1 - terminated) * (next_q.amin(0) - alpha * next_log_prob)
 
 
 def critic_loss(critic: Layers, target: Tensor, obs: Tensor, action: Tensor, precision: str) -> tuple[Tensor, Tensor]:
@@ -203,7 +209,7 @@ def update(
     next_mean, next_log_std = policy(state.actor, next_obs["policy"], precision)
     next_action, next_log_prob = sample_tanh_gaussian(next_mean, next_log_std, noise[0])
     next_q = q_values(state.target, next_obs[critic_group], next_action, precision)
-    target = td_target(batch.reward, batch.terminated, next_q, next_log_prob, alpha, config.gamma)
+    target = td_target(batch.reward, batch.terminated, next_q, next_log_prob, alpha, config.gamma * batch.discount)
 
     seen = obs[critic_group]
     grads, (q_loss, q) = gradient(critic_loss)(state.critic, target, seen, batch.action, precision)

@@ -21,7 +21,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from roborl.errors import check_count, check_range
+from roborl.errors import check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_off_policy, split
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.graph import PolicyGraph
@@ -47,6 +47,11 @@ class TD3Config:
     """Updates of the critics for each environment step, however many environments there are."""
     gamma: float = 0.99
     """Discount per control step."""
+    n_step: int = 1
+    """Steps whose rewards are summed before the value that follows takes over; fewer where an episode ends."""
+    hindsight: int = 0
+    """Transitions with a goal put in place that was reached later in their episode, for each with its own goal;
+    for tasks with goals."""
     tau: float = 0.005
     """How far the targets move towards actor and critics at each update of the actor."""
     actor_lr: float = 1e-3
@@ -70,6 +75,7 @@ class TD3Config:
     def __post_init__(self) -> None:
         """Check every field."""
         check_off_policy(self)
+        check_in("normalize_obs", self.normalize_obs, (False, True))
         check_range("tau", self.tau, 0.0, 1.0, open_low=True)
         check_count("policy_delay", self.policy_delay, 1)
         for name in ("exploration_noise", "target_noise", "target_noise_clip"):
@@ -119,7 +125,7 @@ def smoothed_action(action: Tensor, noise: Tensor, std: float, noise_clip: float
     return (action + (std * noise).clamp(-noise_clip, noise_clip)).clamp(-1.0, 1.0)
 
 
-def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma: float) -> Tensor:
+def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, discount: Tensor) -> Tensor:
     """Return ``r + gamma (1 - terminated) min_i Q_i(s', a')`` (eq. 10).
 
     Only a termination takes the future away: at a time limit the state that followed still has a value.
@@ -128,13 +134,13 @@ def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma: float) 
         reward: (B,).
         terminated: (B,), 0 or 1.
         next_q: (2, B), the target critics at the next observation and the smoothed action there.
-        gamma: discount.
+        discount: (B,), of the value that follows: gamma, or gamma^k after k steps.
 
     Returns:
         (B,).
     """
     assert reward.shape == terminated.shape == next_q.shape[1:]
-    return reward + gamma * (1 - terminated) * next_q.amin(0)
+    return reward + discount * (1 - terminated) * next_q.amin(0)
 
 
 def critic_loss(critic: Layers, target: Tensor, obs: Tensor, action: Tensor, precision: str) -> tuple[Tensor, Tensor]:
@@ -193,7 +199,9 @@ def update(
     next_action = policy(state.target_actor, batch.next_obs["policy"], precision)
     next_action = smoothed_action(next_action, noise, config.target_noise, config.target_noise_clip)
     next_q = q_values(state.target_critic, batch.next_obs[critic_group], next_action, precision)
-    targets = td_target(batch.reward, batch.terminated, next_q, config.gamma).chunk(config.policy_delay)
+    targets = td_target(batch.reward, batch.terminated, next_q, config.gamma * batch.discount).chunk(
+        config.policy_delay
+    )
 
     critic, critic_opt = state.critic, state.critic_opt
     parts, losses, values = split(batch, config.policy_delay), [], []

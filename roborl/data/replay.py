@@ -65,11 +65,19 @@ def unpack(packed: torch.Tensor, layout: Layout) -> Transitions:
         reward=now[:, end],
         next_obs={name: following[:, where] for name, where in columns.items()},
         terminated=now[:, end + 1],
+        discount=now[:, end + 2],  # where a row is sampled step by step: that it is live, which is 1
     )
 
 
-class _Buffers:
-    """What one call of ``Replay.sample`` writes to; allocated once for a batch size."""
+class Picked:
+    """The cells that a batch is made of, and the batch itself: allocated once for a batch size.
+
+    Attributes:
+        batch: (2 B, width), B rows and below them the B rows that followed.
+        out: the same memory as an array.
+        now: (B,), the cells of the upper rows; ``slot * num_envs + environment``, beyond the last from the first on.
+        following: (B,), of the lower rows.
+    """
 
     def __init__(self, batch_size: int, width: int, id_dtype: type) -> None:
         self.batch = torch.empty(2 * batch_size, width)
@@ -99,11 +107,11 @@ class Replay:
         self.num_envs = num_envs
         self.rows = -(-capacity // num_envs)
         self.head = 0
-        self._slots = self.rows + 1  # one more for the newest observation
+        self.slots = self.rows + 1  # one more for the newest observation
         self._slot = 0  # of row `head`
         self._begin = 0  # the oldest row ever held
-        self._storage = np.zeros((self._slots, num_envs, self.layout.width), np.float32)
-        self._cells = self._storage.reshape(self._slots * num_envs, self.layout.width)
+        self._storage = np.zeros((self.slots, num_envs, self.layout.width), np.float32)
+        self._cells = self._storage.reshape(self.slots * num_envs, self.layout.width)
         # The live cells' ids (slot * num_envs + environment) in time order, a ring itself: `_count` ids from
         # `_tail` on. A uniform draw from it is one from the live transitions, whatever lies between them.
         self._id_dtype = np.int32 if len(self._cells) < 2**31 else np.int64
@@ -115,7 +123,7 @@ class Replay:
         self._happened = self._storage[:, :, end - action :]  # all but the observations; zero in row `head`
         self._action = self._storage[:, :, end - action : end]
         self._reward, self._terminated, self._live = (self._storage[:, :, end + i] for i in range(3))
-        self._buffers: dict[int, tuple[_Buffers, _Buffers]] = {}
+        self._buffers: dict[int, tuple[Picked, Picked]] = {}
 
     def __len__(self) -> int:
         """Return the number of live transitions."""
@@ -141,7 +149,7 @@ class Replay:
             next_obs: group to (N, width), what followed.
         """
         here = self._slot
-        there = here + 1 if here + 1 < self._slots else 0
+        there = here + 1 if here + 1 < self.slots else 0
         self._drop(int(np.count_nonzero(self._live[there])))
         for name, column in self._obs:
             column[here] = obs[name]
@@ -184,13 +192,31 @@ class Replay:
         Raises:
             RunError: if the buffer is empty.
         """
+        picked = self.pick(rng, batch_size)
+        np.add(picked.now, self.num_envs, out=picked.following)
+        self._cells.take(picked.cells, axis=0, mode="wrap", out=picked.out)
+        return picked.batch
+
+    def pick(self, rng: np.random.Generator, batch_size: int) -> Picked:
+        """Draw live cells uniformly, with replacement; what follows them is left open.
+
+        Args:
+            rng: source of randomness.
+            batch_size: transitions, B.
+
+        Returns:
+            The cells, in ``now``; valid until the next but one call with the same batch size.
+
+        Raises:
+            RunError: if the buffer is empty.
+        """
         if self._count == 0:
             raise RunError("the replay buffer holds no transition to sample from")
         pair = self._buffers.get(batch_size)
         if pair is None:
             pair = (
-                _Buffers(batch_size, self.layout.width, self._id_dtype),
-                _Buffers(batch_size, self.layout.width, self._id_dtype),
+                Picked(batch_size, self.layout.width, self._id_dtype),
+                Picked(batch_size, self.layout.width, self._id_dtype),
             )
         into, other = pair
         self._buffers[batch_size] = (other, into)
@@ -200,9 +226,33 @@ class Replay:
         # With mode="wrap" take writes straight to `out`; with the default it fills a copy first.
         self._ids.take(places, mode="wrap", out=into.ids)
         into.now[:] = into.ids
-        np.add(into.now, self.num_envs, out=into.following)
-        self._cells.take(into.cells, axis=0, mode="wrap", out=into.out)
-        return into.batch
+        return into
+
+    def happened(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return reward, terminated and live of cells, each with the cells' shape, copied; 0 in row ``head``."""
+        columns = self._cells[cells % len(self._cells), -3:]
+        return columns[..., 0], columns[..., 1], columns[..., 2]
+
+    def columns_of(self, cells: np.ndarray, columns: slice) -> np.ndarray:
+        """Return some columns of cells (M,), copied: (M, width)."""
+        return self._cells[cells % len(self._cells), columns]
+
+    def gather(self, picked: Picked, reward: np.ndarray, terminated: np.ndarray, discount: np.ndarray) -> torch.Tensor:
+        """Return the picked rows and those that followed, with what happened between them.
+
+        Args:
+            picked: the cells, ``following`` included.
+            reward: (B,), of all the steps between them.
+            terminated: (B,), of the last one.
+            discount: (B,), see `Transitions`.
+
+        Returns:
+            (2 B, width), as `sample` does.
+        """
+        self._cells.take(picked.cells, axis=0, mode="wrap", out=picked.out)
+        upper = picked.out[: len(picked.now)]
+        upper[:, -3], upper[:, -2], upper[:, -1] = reward, terminated, discount
+        return picked.batch
 
     @property
     def first(self) -> int:
@@ -218,8 +268,8 @@ class Replay:
         """Return rows a to b - 1 as views: (n, N, width), two where the ring's seam lies between."""
         if not self.first <= a <= b <= self.head:
             raise ValueError(f"rows {a} to {b} are not within the rows held, {self.first} to {self.head}")
-        start, length = a % self._slots, b - a
-        upper = min(length, self._slots - start)
+        start, length = a % self.slots, b - a
+        upper = min(length, self.slots - start)
         parts = [self._storage[start : start + upper], self._storage[: length - upper]]
         return [part for part in parts if len(part)]
 
@@ -235,14 +285,14 @@ class Replay:
             raise ValueError(f"rows must be {allowed}, got {rows.dtype} {rows.shape}")
         if self.head == self._begin:
             self.head = self._begin = a
-            self._slot = a % self._slots
+            self._slot = a % self.slots
         if a != self.head:
             raise ValueError(f"rows must continue at {self.head}, got {a}")
         done = 0
         while done < len(rows):
             start = self._slot
-            n = min(len(rows) - done, self._slots - start, self.rows)
-            end = (start + n) % self._slots
+            n = min(len(rows) - done, self.slots - start, self.rows)
+            end = (start + n) % self.slots
             # Row `head`, now in `start`, will be in `end`: what stands in the slots between falls off.
             self._drop(int(np.count_nonzero(self._live[start : start + n])))
             self._drop(int(np.count_nonzero(self._live[end])))

@@ -10,7 +10,8 @@ import numpy as np
 from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
 from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.smooth import SmoothTask
-from roborl.sim import STATE_FIELDS, Sim, SimState, compile_task
+from roborl.layout import STATE_FIELDS
+from roborl.sim import Sim, SimState, compile_task
 from roborl.task.contract import Task
 from roborl.task.fields import Fields
 
@@ -50,12 +51,13 @@ class MujocoDynamics(SmoothDynamics):
         # rewards that need only what physics leaves behind can be had after all of it, from one call of Batch.rollout
         self._records_suffice = (
             type(task).control is Task.control
+            and task.action.plain
             and type(task).advance is Task.advance
-            and not (task.reads or one.fields.memory)
+            and not (task.reads or task.derives or one.fields.memory)
         )
 
     def _make_sim(self, num_sims: int) -> Sim:
-        return Sim(self.task, num_sims, num_threads=self._num_threads, model=self._model, record_observations=False)
+        return Sim(self.task, num_sims, num_threads=self._num_threads, model=self._model)
 
     def _restored(self, x: SimState, num_sims: int, seed: int) -> Sim:
         """Return ``num_sims`` simulations at ``x``, whose draws come from ``seed``."""
@@ -76,12 +78,17 @@ class MujocoDynamics(SmoothDynamics):
         The seeds in the predicted states' counters are those of ``x``.
         """
         sim = self._restored(x, len(u), seed)
+        sim.record_observations = True
         result = sim.step(u)
         self.steps += len(u)
         after = sim.state()
         after.counters[:, 0] = x.counters[:, 0]
         diverged = sim.diverged | ~np.isfinite(result.reward)
         return Prediction(after, np.where(diverged, np.nan, result.reward), result.terminated.copy(), diverged)
+
+    def observe(self, x: SimState) -> dict[str, np.ndarray]:
+        """Return what would be observed in predicted states, each group (N, width)."""
+        return self._restored(x, len(x.counters), 0).observe()
 
     def rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
         """Predict what action sequences are worth; see `Dynamics.rollout`."""
@@ -94,6 +101,7 @@ class MujocoDynamics(SmoothDynamics):
     def _stepped_rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
         """Predict any task, step by step."""
         sim = self._restored(x0, len(U), seed)
+        sim.record_observations = False
         rewards = np.zeros(U.shape[:2])
         ended, diverged = np.zeros(len(U), bool), np.zeros(len(U), bool)
         for t in range(U.shape[1]):

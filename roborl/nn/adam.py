@@ -1,4 +1,4 @@
-"""Adam and the moving average of target networks, as pure functions on trees of tensors."""
+"""Adam, clipped gradients and the moving average of target networks, as pure functions on trees of tensors."""
 
 from __future__ import annotations
 
@@ -66,6 +66,22 @@ def adam(
     v = tree_map(lambda v, g: b2 * v + (1 - b2) * (g * g), state.v, grads)
     stepped = tree_map(lambda p, m, v: p - step_size * m / (torch.sqrt(v) * v_scale + eps), params, m, v)
     return stepped, AdamState(m, v, count)
+
+
+def clip_by_norm(grads: Tree, limit: float) -> tuple[Tree, Tensor]:
+    """Shorten a gradient that is longer than a limit (Pascanu et al. 2013, algorithm 1).
+
+    Args:
+        grads: tree of gradients, one vector together.
+        limit: the greatest Euclidean norm.
+
+    Returns:
+        The gradient, at most that long, and the norm that it had, ().
+    """
+    leaves = flatten(grads).values()
+    norm = torch.stack([leaf.square().sum() for leaf in leaves]).sum().sqrt()
+    factor = (limit / (norm + 1e-6)).clamp_max(1.0)
+    return tree_map(lambda g: factor * g, grads), norm
 
 
 def polyak(target: Tree, online: Tree, tau: float) -> Tree:

@@ -15,6 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from roborl.nn.tree import Tree, overwrite, scalars
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -54,6 +56,51 @@ def compile_pure(function: Callable[P, R], enabled: bool = True, device: torch.d
             return run(*args, **kwargs)
 
     return call
+
+
+class Compiler:
+    """Compiles a learner's pure functions, each when it is first asked for; see `compile_pure`.
+
+    Args:
+        enabled: False leaves them as they are.
+        device: where the tensors live.
+    """
+
+    def __init__(self, enabled: bool = True, device: torch.device | str = "cpu") -> None:
+        self._enabled, self._device = enabled, device
+        self._done: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+    def pure(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return the function, compiled."""
+        if function not in self._done:
+            self._done[function] = compile_pure(function, self._enabled, self._device)
+        return self._done[function]
+
+    def in_place(self, function: Callable[..., tuple[Tree, R]], state: Tree) -> Callable[..., R]:
+        """Return a function of the arguments after the state, which it overwrites with what the function makes of it.
+
+        In a sequence of small steps it takes time to hand over a state's many tensors each time.
+
+        Args:
+            function: pure, ``(state, *arguments) -> (state, result)``.
+            state: a tree of tensors.
+        """
+        if function not in self._done:
+
+            def overwriting(state: Tree, *arguments: Any) -> tuple[list[torch.Tensor], R]:
+                changed, result = function(state, *arguments)
+                return overwrite(state, changed), result
+
+            self._done[function] = compile_pure(overwriting, self._enabled, self._device)
+        run, into = self._done[function], scalars(state)
+
+        def step(*arguments: Any) -> R:
+            changed, result = run(state, *arguments)
+            for scalar, new in zip(into, changed, strict=True):
+                scalar.copy_(new)
+            return result
+
+        return step
 
 
 @functools.cache

@@ -63,6 +63,29 @@ def init_ensemble(
     ]
 
 
+def init_orthogonal(
+    generator: torch.Generator, sizes: Sequence[int], last_gain: float, dtype: torch.dtype = torch.float32
+) -> Layers:
+    """Draw orthogonal weights (Saxe et al. 2014), sqrt(2) times in hidden layers, and biases of 0.
+
+    Args:
+        generator: the source of randomness.
+        sizes: widths (in, hidden..., out).
+        last_gain: what the last layer's are multiplied by.
+        dtype: of the parameters.
+
+    Returns:
+        ``len(sizes) - 1`` layers.
+    """
+    gains = [2**0.5] * (len(sizes) - 2) + [last_gain]
+    layers = []
+    for fan_in, out, gain in zip(sizes[:-1], sizes[1:], gains, strict=True):
+        w = torch.empty(fan_in, out, dtype=dtype, device=generator.device)
+        torch.nn.init.orthogonal_(w, gain, generator)
+        layers.append({"w": w, "b": torch.zeros(out, dtype=dtype, device=generator.device)})
+    return layers
+
+
 def linear(x: Tensor, w: Tensor, b: Tensor, precision: str = "float32") -> Tensor:
     """Return ``x @ w + b``.
 
@@ -103,6 +126,21 @@ def mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "f
         UnknownName: there is no such activation.
     """
     return _through(params, x, activation, precision)
+
+
+def mlp_and_features(params: Layers, x: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+    """Evaluate a network that has hidden layers, and show what its last layer reads, before the activation.
+
+    Args:
+        params: layers.
+        x: (N, in).
+        activation: one of ACTIVATIONS.
+
+    Returns:
+        The output (N, out) and the last hidden layer's pre-activations (N, hidden).
+    """
+    features = _through(params[:-1], x, activation, "float32")
+    return linear(ACTIVATIONS[activation](features), params[-1]["w"], params[-1]["b"]), features
 
 
 def ensemble_mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "float32") -> Tensor:

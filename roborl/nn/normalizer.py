@@ -37,7 +37,7 @@ def init_normalizer(
     )
 
 
-def update_normalizer(state: NormalizerState, x: Tensor) -> NormalizerState:
+def update_normalizer(state: NormalizerState, x: Tensor, weight: Tensor | None = None) -> NormalizerState:
     """Merge the statistics of N new rows into those of all rows before.
 
     The parallel update of Chan, Golub and LeVeque (1979), eq. 2.1: with the means and the sums of squared
@@ -46,14 +46,20 @@ def update_normalizer(state: NormalizerState, x: Tensor) -> NormalizerState:
     Args:
         state: statistics of the rows before.
         x: (N, width), new rows, N >= 1.
+        weight: (N,), 1 for the rows that count and 0 for the others; None: all count.
 
     Returns:
         The statistics of all rows.
     """
     assert x.dim() == 2 and x.shape[1:] == state.mean.shape, (x.shape, state.mean.shape)
-    total = state.count + x.shape[0]
-    new_share = (x.shape[0] / total).to(x.dtype)
-    mean, var = x.mean(0), x.var(0, correction=0)
+    if weight is None:
+        new, mean, var = x.shape[0], x.mean(0), x.var(0, correction=0)
+    else:
+        new, share = weight.double().sum(), (weight / weight.sum().clamp_min(1.0))[:, None]
+        mean = (share * x).sum(0)
+        var = (share * (x - mean).square()).sum(0)
+    total = state.count + new
+    new_share = (new / total.clamp_min(1.0)).to(x.dtype)
     delta = mean - state.mean
     # In shares n_b / n in place of counts: no large sums of squares to lose digits in.
     merged = (1 - new_share) * state.var + new_share * var + new_share * (1 - new_share) * delta * delta

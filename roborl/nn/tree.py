@@ -12,8 +12,8 @@ import torch
 
 from roborl.errors import CorruptFile
 
-#: A tensor, or a dict, list, tuple or NamedTuple of trees. (Not a recursive alias: NamedTuples would not fit
-#: it.)
+#: A tensor, None (a tree without leaves), or a dict, list, tuple or NamedTuple of trees. (Not a recursive alias:
+#: NamedTuples would not fit it.)
 Tree = Any
 
 
@@ -33,7 +33,7 @@ def tree_map(function: Callable[..., Any], *trees: Tree) -> Tree:
     if isinstance(first, tuple | list):
         children = [tree_map(function, *members) for members in zip(*trees, strict=True)]
         return _like(first, children)
-    return function(*trees)
+    return None if first is None else function(*trees)
 
 
 def overwrite(target: Tree, source: Tree) -> list[torch.Tensor]:
@@ -69,6 +69,8 @@ def flatten(tree: Tree) -> dict[str, torch.Tensor]:
     flat: dict[str, torch.Tensor] = {}
 
     def visit(node: Tree, path: tuple[str, ...]) -> None:
+        if node is None:
+            return
         if not isinstance(node, dict | tuple | list):
             flat["/".join(path)] = node
             return
@@ -110,9 +112,21 @@ def unflatten(like: Tree, flat: Mapping[str, torch.Tensor]) -> Tree:
             return {name: build(child, (*path, name)) for name, child in node.items()}
         if isinstance(node, tuple | list):
             return _like(node, [build(child, (*path, name)) for name, child in _children(node)])
-        return flat["/".join(path)]
+        return None if node is None else flat["/".join(path)]
 
     return build(like, ())
+
+
+def to_vector(tree: Tree) -> torch.Tensor:
+    """Return all the numbers of a tree in one vector (n,), in the order of `flatten`."""
+    return torch.cat([leaf.reshape(-1) for leaf in flatten(tree).values()])
+
+
+def from_vector(like: Tree, vector: torch.Tensor) -> Tree:
+    """Return the tree of the structure and shapes of ``like`` whose numbers stand in a vector: `to_vector` undone."""
+    leaves = flatten(like)
+    parts = vector.split([leaf.numel() for leaf in leaves.values()])
+    return unflatten(like, {name: part.view(leaves[name].shape) for name, part in zip(leaves, parts, strict=True)})
 
 
 def _children(node: Tree) -> Iterable[tuple[str, Tree]]:

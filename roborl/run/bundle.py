@@ -13,7 +13,7 @@ import numpy as np
 
 from roborl.deploy.export import export_bundle
 from roborl.deploy.golden import record_golden
-from roborl.deploy.manifest import ActionTerm, Manifest, ObservationTerm
+from roborl.deploy.manifest import ACTION_LAW, ActionTerm, Manifest, ObservationTerm
 from roborl.deploy.runtime import Policy
 from roborl.deploy.verify import Check, Report, verify_bundle
 from roborl.errors import check_count
@@ -101,10 +101,20 @@ def _describe_task(sim: Sim, common: dict[str, Any]) -> Manifest:
         )
         for bound in sim.observer.groups["policy"]
     )
-    default = law.default or (0.0,) * len(sim.action_names)
+    scales = law.scale if isinstance(law.scale, tuple) else (law.scale,) * len(sim.action_names)
     actions = tuple(
-        ActionTerm(name, float(low), float(high), law.unit, float(zero), law.scale)
-        for name, low, high, zero in zip(sim.action_names, sim.action_low, sim.action_high, default, strict=True)
+        ActionTerm(
+            name=name,
+            low=float(sim.action_low[i]),
+            high=float(sim.action_high[i]),
+            unit=law.unit,
+            default=float(law.default[i]) if law.default else 0.0,
+            scale=float(scales[i]),
+            moves=bool(law.moves and law.moves[i]),
+            lead=float(law.lead[i]) if law.lead else 0.0,
+            limits=(float(law.lower[i]), float(law.upper[i])) if law.lower else (),
+        )
+        for i, name in enumerate(sim.action_names)
     )
     size = mujoco.mj_sizeModel(sim.model)
     binary = np.empty(size, np.uint8)
@@ -125,7 +135,7 @@ def _describe_task(sim: Sim, common: dict[str, Any]) -> Manifest:
 def _action_law(task: Task) -> str:
     """Return how an action becomes control: in numbers where it is the usual law, in words where a task has its own."""
     if type(task).control is Task.control:
-        return "ctrl = default + scale * action"
+        return ACTION_LAW
     return f"{type(task).__name__}.control: {inspect.getdoc(type(task).control) or 'a law of its own'}"
 
 

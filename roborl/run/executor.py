@@ -17,11 +17,13 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 
 from roborl import tasks
+from roborl.data.sampling import Goals
 from roborl.envs import TaskVectorEnv
 from roborl.errors import NonFinite, UnknownName, UsageError
 from roborl.learner import Spaces
 from roborl.run.seeding import int_stream
 from roborl.task.contract import Task
+from roborl.task.observer import Observer
 
 
 class Step(NamedTuple):
@@ -52,12 +54,14 @@ class Executor(ABC):
         spaces: widths of observations and actions.
         control_dt: seconds between actions; None where it is not known.
         restorable: whether `state` holds all that the environments' futures depend on.
+        goals: where the goals stand in the observations; None where there are none.
     """
 
     num_envs: int
     spaces: Spaces
     control_dt: float | None
     restorable: bool
+    goals: Goals | None = None
 
     def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
         self.action_low, self.action_high = low.astype(np.float64), high.astype(np.float64)
@@ -111,6 +115,7 @@ class TaskExecutor(Executor):
         self.spaces = Spaces(dict(sim.observer.widths), len(sim.action_names))
         self._groups = [group for group in sim.observer.widths if group != "policy"]
         self._live = np.ones(num_envs, bool)
+        self.goals = _goals(task, sim.observer)
 
     def reset(self, seeds: np.ndarray) -> dict[str, np.ndarray]:
         """Begin episode 0 of each stream of randomness; see `Executor.reset`."""
@@ -282,6 +287,26 @@ def _make_gymnasium(env_id: str, options: dict[str, Any]) -> gymnasium.Env:
     if not isinstance(env.observation_space, Box):
         raise UsageError(f"the observations of {env_id} cannot be flattened: {env.observation_space}")
     return env
+
+
+def _goals(task: Task, observer: Observer) -> Goals | None:
+    """Return where a task's goals stand: in every term with the source of the one in the group "desired_goal"."""
+    groups = observer.groups
+    if not {"achieved_goal", "desired_goal"} <= groups.keys():
+        return None
+    (desired,) = groups["desired_goal"]
+    source = desired.term.source.describe()
+    shown = {
+        group: tuple(slice(b.start, b.start + b.size) for b in bound if b.term.source.describe() == source)
+        for group, bound in groups.items()
+        if group != "achieved_goal"
+    }
+    return Goals(
+        achieved=("achieved_goal", slice(0, observer.widths["achieved_goal"])),
+        desired=("desired_goal", slice(0, observer.widths["desired_goal"])),
+        shown={group: places for group, places in shown.items() if places},
+        reward=lambda achieved, desired: task.goal_reward(achieved, desired, np),
+    )
 
 
 def _check_bounds(name: str, low: np.ndarray, high: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from roborl.data.replay import Replay, unpack
+from roborl.data.sampling import Hindsight, NStep
+from roborl.errors import UsageError
 from roborl.learner import Metrics, OffPolicyLearner, Transitions
 from roborl.nn.compile import compile_pure
 from roborl.nn.tree import Tree, overwrite
@@ -29,8 +31,18 @@ class OffPolicyLoop(Loop[OffPolicyLearner]):
         self._replay = Replay(self.settings.buffer_size, executor.num_envs, spaces.obs, spaces.action)
         self._compiled_learn = compile_pure(self._learn, config.compile, config.device)
         self._compiled_learn_and_act = compile_pure(self._learn_and_act, config.compile, config.device)
+        self._draw = self._sampling()
         self._explore = numpy_stream(config.seed, "explore")
         self._sample = numpy_stream(config.seed, "sample")
+
+    def _sampling(self) -> Callable[[np.random.Generator, int], Tensor]:
+        """Return how batches are drawn from the replay buffer: (source of randomness, transitions) -> packed rows."""
+        n, gamma = self.settings.n_step, self.settings.gamma
+        if self.settings.hindsight:
+            if self.executor.goals is None:
+                raise UsageError("hindsight needs a task whose observations have an achieved_goal and a desired_goal")
+            return Hindsight(self.replay, self.executor.goals, self.settings.hindsight, n, gamma).sample
+        return NStep(self.replay, n, gamma).sample if n > 1 else self.replay.sample
 
     @property
     def replay(self) -> Replay:
@@ -72,7 +84,7 @@ class OffPolicyLoop(Loop[OffPolicyLearner]):
         return action.cpu().numpy()
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        batch = self.replay.sample(self._sample, self.learner.updates_per_call * self.settings.batch_size)
+        batch = self._draw(self._sample, self.learner.updates_per_call * self.settings.batch_size)
         noise = torch.randn(self.learner.update_noise_shape(), generator=self._update_noise)
         return batch.to(self._device), noise.to(self._device)
 

@@ -19,6 +19,7 @@ import torch
 import roborl
 from roborl.algos import learner_class
 from roborl.errors import CorruptFile, NonFinite, RunError, UsageError
+from roborl.learner import OffPolicyLearner, OnPolicyLearner
 from roborl.run.checkpoint import Checkpoints
 from roborl.run.config import RunConfig
 from roborl.run.executor import make_executor
@@ -26,6 +27,7 @@ from roborl.run.files import atomic_dir, atomic_write_json, os_errors, remove_tr
 from roborl.run.log import MetricsLog, Progress
 from roborl.run.loop import Loop
 from roborl.run.off_policy import OffPolicyLoop
+from roborl.run.on_policy import OnPolicyLoop
 
 CONFIG = "config.json"
 
@@ -137,7 +139,10 @@ def _make_loop(config: RunConfig) -> Loop[Any]:
     learner_config = config.learner_config()
     executor = make_executor(config.task, config.num_envs, num_threads=config.sim_threads, options=config.options)
     learner = learner_class(config.learner)(executor.spaces, learner_config)
-    return OffPolicyLoop(config, learner, executor)  # pyright: ignore[reportArgumentType]
+    if isinstance(learner, OnPolicyLearner):
+        return OnPolicyLoop(config, learner, executor)
+    assert isinstance(learner, OffPolicyLearner)
+    return OffPolicyLoop(config, learner, executor)
 
 
 def _train(

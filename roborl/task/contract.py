@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import mujoco
 
     from roborl.task.draw import Draw
+
+LEVEL = "level"
+"""The memory of each simulation's level, where the task has levels."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,16 @@ class Task(TaskOptions, ABC):
             if name in vars(Randomization()):
                 raise ConfigError(f"{cls.__name__} has an option of its own named {name!r}, which every task has")
 
+    def __post_init__(self) -> None:
+        """Check the options that are one of a few names.
+
+        Raises:
+            UnknownName: if one is another.
+        """
+        for option, names in self.choices.items():
+            if getattr(self, option) not in names:
+                raise UnknownName(option, getattr(self, option), names)
+
     robot: Any
     """A model of `roborl.models` ("cartpole"), one of Gymnasium's ("gymnasium/hopper"), or an MJCF's path (.xml): a
     str. A property where options decide."""
@@ -94,9 +108,16 @@ class Task(TaskOptions, ABC):
     first_levels: ClassVar[int] = 1
     """A simulation's first level is drawn from the lowest so many."""
 
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """The task's own options that are one of a few names: option -> the names."""
+
     reads: Any = ()
     """Names of the derived fields that the task reads (``sensordata``, ``site_xpos``, ...), beside qpos, qvel, act,
     ctrl and time. A property where options decide."""
+
+    derives: Any = {}
+    """The task's own derived fields, ``Mapping[str, int]``: name -> width; what `derive` computes once for each state,
+    and observations, rewards and terminations then read as ``f.NAME (N, width)``. A property where options decide."""
 
     derived: ClassVar[str] = "as_stepped"
     """Whether derived fields are "current" or "as_stepped", one substep behind, as Gymnasium's tasks read them."""
@@ -121,13 +142,38 @@ class Task(TaskOptions, ABC):
         """
 
     def control(self, f: Fields, action: Array) -> Array:
-        """Return the actuators' control (N, nu) for an action (N, na); by default ``default + scale * action``."""
-        law = self.action
+        """Return the actuators' control (N, nu) for an action (N, na); by default as `action` says.
+
+        Actuators beyond its entries keep their control.
+        """
+        xp, law = f.xp, self.action
+
+        def row(values: Sequence[float] | float) -> Array:
+            return xp.asarray(values, dtype=action.dtype)
+
+        control, width = action, action.shape[1]
+        if any(law.moves):  # none moves faster than its bounds allow
+            control = xp.minimum(xp.maximum(control, row(law.low)), row(law.high))
         if law.scale != 1.0:
-            action = law.scale * action
+            control = row(law.scale) * control
         if law.default is not None:
-            action = f.xp.asarray(law.default, dtype=action.dtype) + action
-        return action
+            control = row(law.default) + control
+        if any(law.moves):
+            control = row(law.moves) * f.ctrl[:, :width] + control
+        if any(law.lead):
+            lead, joints = row([lead or math.inf for lead in law.lead]), self.driven(f)
+            control = xp.minimum(xp.maximum(control, joints - lead), joints + lead)
+        if law.lower:
+            control = xp.minimum(xp.maximum(control, row(law.lower)), row(law.upper))
+        return control if width == f.ctrl.shape[1] else xp.concat((control, f.ctrl[:, width:]), axis=1)
+
+    def driven(self, f: Fields) -> Array:
+        """Return the positions of the joints that the action's entries drive, (N, na), where the action has a lead."""
+        raise ConfigError(f"{type(self).__name__}.action has a lead: define driven, the joints that it is before")
+
+    def derive(self, f: Fields) -> dict[str, Array]:
+        """Return the task's own derived fields (N, width) by name, from the state, what it reads, and parameters."""
+        return {}
 
     def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:
         """Return the memory after a step: the arrays that change, from fields whose memory is the old one."""
@@ -150,6 +196,8 @@ class Task(TaskOptions, ABC):
     def promotion(self, last: Fields) -> Array:
         """Return by how many levels to go up, (N,), from the state in which an episode ended; by default 0.
 
+        It is asked of all simulations, and means nothing for those whose episodes go on.
+
         Levels stay within ``0, ..., levels - 1``; who goes beyond the highest is given any of them anew, so that none
         is forgotten.
         """
@@ -158,6 +206,19 @@ class Task(TaskOptions, ABC):
     def success(self, after: Fields) -> Array | None:
         """Return (N,) bool, true where the goal is reached; None: the task has no such notion."""
         return None
+
+    def goal_reward(self, achieved: Array, desired: Array, xp: Any) -> Array:
+        """Return the part of the reward that depends on the goal, (N,), from goals alone, so that it can be another.
+
+        Only for a task whose observations have the groups "achieved_goal" and "desired_goal", one term each; where the
+        goal stands in other groups, it is a term with the same source.
+
+        Args:
+            achieved: (N, k) what was achieved after the step.
+            desired: (N, k) the goal, any.
+            xp: the array namespace.
+        """
+        raise UnsupportedGoals(f"{type(self).__name__} has no goals; define goal_reward")
 
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
         """Return the smooth cost of a step, for planners that want gradients, term by term."""
@@ -176,6 +237,11 @@ class Task(TaskOptions, ABC):
     def model_source(self) -> str:
         """The model that is loaded: the user's file, or else the robot."""
         return self.robot if self.xml_file is None else self.xml_file
+
+    @property
+    def remembers(self) -> dict[str, int]:
+        """What an observation may be of, name -> width: the task's own memory, and the level where there are any."""
+        return dict(self.memory) | ({LEVEL: 1} if self.levels > 0 else {})
 
     @property
     def action_delay(self) -> tuple[int, int]:
@@ -219,6 +285,10 @@ class Task(TaskOptions, ABC):
         if drawn:
             own["randomization"] = replace(self.randomization, **drawn)
         return replace(self, **own)
+
+
+class UnsupportedGoals(ConfigError):
+    """A learner wants to put other goals in place in a task that has none."""
 
 
 class UnsupportedCost(ConfigError):

@@ -49,12 +49,43 @@ def _units(seed: np.ndarray, keys: np.ndarray, moment: np.ndarray, index: np.nda
     return units
 
 
+@numba.njit(cache=True)
+def _cos_of_turns(turns: np.ndarray) -> np.ndarray:
+    """Return ``cos(2 pi t)`` of turns in [0, 1), (n,), in consecutive memory.
+
+    The nearest quarter turn is taken off exactly; what is left is within an eighth, where Taylor's series suffice.
+    Without branches it is compiled to vector instructions: numpy's cosine was most of a normal number's time.
+    """
+    cosines = np.empty_like(turns)
+    for i in range(len(turns)):
+        quarters = np.floor(4.0 * turns[i] + 0.5)
+        x = (4.0 * turns[i] - quarters) * (0.5 * np.pi)
+        z = x * x
+        # 1 - z^2/2! + z^4/4! - ... and 1 - z^2/3! + z^4/5! - ..., to beyond the last bit at z = (pi/4)^2
+        cos, sin = 1.0 / 20922789888000.0, -1.0 / 1307674368000.0
+        cos, sin = z * cos - 1.0 / 87178291200.0, z * sin + 1.0 / 6227020800.0
+        cos, sin = z * cos + 1.0 / 479001600.0, z * sin - 1.0 / 39916800.0
+        cos, sin = z * cos - 1.0 / 3628800.0, z * sin + 1.0 / 362880.0
+        cos, sin = z * cos + 1.0 / 40320.0, z * sin - 1.0 / 5040.0
+        cos, sin = z * cos - 1.0 / 720.0, z * sin + 1.0 / 120.0
+        cos, sin = z * cos + 1.0 / 24.0, z * sin - 1.0 / 6.0
+        cos, sin = 1.0 - z * (0.5 - z * cos), x + x * z * sin
+        of_quarter = sin if quarters == 1.0 or quarters == 3.0 else cos
+        cosines[i] = -of_quarter if quarters == 1.0 or quarters == 2.0 else of_quarter
+    return cosines
+
+
 @functools.cache
-def _words_of(sizes: tuple[tuple[str, int], ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the keys and the counters, (words,) each, of the words that several names' numbers are made of."""
+def _words_of(sizes: tuple[tuple[str, int], ...]) -> tuple[np.ndarray, np.ndarray, dict[str, slice]]:
+    """Return keys and counters, (words,) each, of the words that several names' numbers are made of, and their columns.
+
+    Each name's numbers begin at a new pair.
+    """
     counts = [(size + 1) // 2 for _, size in sizes]
     keys = np.repeat(np.array([_name_key(name) for name, _ in sizes], np.uint64), counts)
-    return keys, np.concatenate([np.arange(count, dtype=np.uint64) for count in counts])
+    starts = np.cumsum([0, *counts]).tolist()
+    columns = {name: slice(2 * start, 2 * start + size) for (name, size), start in zip(sizes, starts, strict=False)}
+    return keys, np.concatenate([np.arange(count, dtype=np.uint64) for count in counts]), columns
 
 
 @functools.cache
@@ -96,7 +127,8 @@ class Draw:
         """Return (N, size) normal numbers of mean 0 (Box-Muller, one number a pair of words)."""
         units = self._pairs(name, size)
         radius = np.sqrt(-2.0 * np.log1p(-units[:, ::2]))
-        return self._convert(std * radius * np.cos(2.0 * np.pi * units[:, 1::2]))
+        cosines = _cos_of_turns(units[:, 1::2].ravel())  # a copy in consecutive memory
+        return self._convert(std * radius * cosines.reshape(radius.shape))
 
     def integers(self, name: str, low: int, high: int, size: int = 1) -> Array:
         """Return (N, size) whole numbers, as floats, uniform in low, ..., high (both included)."""
@@ -105,12 +137,11 @@ class Draw:
 
     def units(self, sizes: Mapping[str, int]) -> dict[str, Array]:
         """Return, for each name, (N, size) numbers uniform in [0, 1): those of `uniform`, at the cost of one draw."""
-        keys, index = _words_of(tuple(sizes.items()))
+        keys, index, columns = _words_of(tuple(sizes.items()))
         numbers = _units(self._seed, keys, self._moment, index)
-        ends = np.cumsum([0, *((size + 1) // 2 * 2 for size in sizes.values())])
-        return {name: self._convert(numbers[:, s : s + sizes[name]]) for name, s in zip(sizes, ends, strict=False)}
+        return {name: self._convert(numbers[:, where]) for name, where in columns.items()}
 
     def _pairs(self, name: str, count: int) -> np.ndarray:
         """Return ``count`` pairs of numbers in [0, 1), side by side, (N, 2 count)."""
-        keys, index = _words_of(((name, 2 * count),))
+        keys, index, _ = _words_of(((name, 2 * count),))
         return _units(self._seed, keys, self._moment, index)

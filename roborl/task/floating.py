@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from roborl.errors import UnknownName
 from roborl.task.fields import Array, Fields
+from roborl.task.sources import sensor
 from roborl.task.terms import Reader, Source
 
 if TYPE_CHECKING:
@@ -47,18 +48,25 @@ def gravity_in_base(xp: Any, quaternion: Array) -> Array:
     return xp.stack((2.0 * (w * y - x * z), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0), axis=1)
 
 
-def projected_gravity(joint: str = "root") -> Source:
-    """The direction of gravity in the frame of a free joint's body, (N, 3): what an IMU says, of tilted gravity too."""
+def projected_gravity(joint: str = "root", up: str | None = None) -> Source:
+    """The direction of gravity in the frame of a free joint's body, (N, 3): what an IMU says, of tilted gravity too.
+
+    Args:
+        joint: the free joint.
+        up: a sensor of the model that says where the world's upward direction is in that frame (framezaxis), in place
+            of the arithmetic; the task lists ``sensordata`` in ``reads``.
+    """
 
     def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
         start = _free_joint(model, joint)[0] + 3
+        upward, _ = (None, ()) if up is None else sensor(up).bind(model)
 
         def reader(f: Fields) -> Array:
             xp, quaternion = f.xp, f.qpos[:, start : start + 4]
             gravity = f.params.get("gravity")  # each simulation's own, where it is drawn
-            if gravity is None:
-                return gravity_in_base(xp, quaternion)
-            return rotate_into(xp, quaternion, gravity / xp.sqrt(xp.sum(gravity * gravity, axis=1))[:, None])
+            if gravity is not None:
+                return rotate_into(xp, quaternion, gravity / xp.sqrt(xp.sum(gravity * gravity, axis=1))[:, None])
+            return gravity_in_base(xp, quaternion) if upward is None else -upward(f)
 
         return reader, tuple(f"gravity.{axis}" for axis in "xyz")
 

@@ -6,9 +6,12 @@ weights of its table and by its control period.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import numpy as np
 
 from roborl.errors import ConfigError, check_range
 from roborl.task.draw import Draw
@@ -78,7 +81,7 @@ class VelocityCommand:
 
 def moving(xp: Any, command: Array, threshold: float = 0.1) -> Array:
     """Return (N,) bool: whether the command (N, 3) asks for more than ``threshold``, rad/s counted as m/s."""
-    return xp.sum(command * command, axis=1) > threshold**2
+    return xp.vecdot(command, command) > threshold**2
 
 
 def tracking(xp: Any, error: Array, width: float) -> Array:
@@ -92,7 +95,7 @@ def tracking(xp: Any, error: Array, width: float) -> Array:
         error: (N, k) what is wanted less what is.
         width: the error, in its own unit, at which the reward is 1/e.
     """
-    return xp.exp(xp.sum(error * error, axis=1) / (-(width**2)))
+    return xp.exp(xp.vecdot(error, error) / (-(width**2)))
 
 
 def foot_times(xp: Any, contact: Array, air: Array, ground: Array, dt: float) -> tuple[Array, Array]:
@@ -108,8 +111,7 @@ def foot_times(xp: Any, contact: Array, air: Array, ground: Array, dt: float) ->
     Returns:
         The new air and ground, (N, feet) each.
     """
-    zero = xp.zeros_like(air)
-    return xp.where(contact, zero, air + dt), xp.where(contact, ground + dt, zero)
+    return (air + dt) * ~contact, (ground + dt) * contact
 
 
 def stepping(xp: Any, air: Array, ground: Array, moves: Array, longest_s: float = 0.3) -> Array:
@@ -128,8 +130,8 @@ def stepping(xp: Any, air: Array, ground: Array, moves: Array, longest_s: float 
         longest_s: the longest phase that pays [s].
     """
     phase = xp.maximum(air, ground)
-    walk = xp.where(phase < longest_s, phase, xp.zeros_like(phase))
-    stand = xp.clip(ground - air, -longest_s, longest_s)
+    walk = phase * (phase < longest_s)
+    stand = xp.minimum(xp.maximum(ground - air, -longest_s), longest_s)
     return xp.sum(xp.where(moves[:, None], walk, stand), axis=1)
 
 
@@ -145,8 +147,8 @@ def short_swings(xp: Any, air_before: Array, air: Array, least_s: float) -> Arra
         air: (N, feet) times in the air now [s].
         least_s: the time in the air from which a swing costs nothing [s].
     """
-    missing = xp.clip(least_s - air_before, 0.0, None)
-    return xp.sum(xp.where((air_before > 0.0) & (air == 0.0), missing, xp.zeros_like(missing)), axis=1)
+    missing = xp.maximum(least_s - air_before, 0.0)
+    return xp.sum(missing * ((air_before > 0.0) & (air == 0.0)), axis=1)
 
 
 def gait(xp: Any, air: Array, ground: Array, together: Pairs, apart: Pairs, width_s: float) -> Array:
@@ -165,13 +167,21 @@ def gait(xp: Any, air: Array, ground: Array, together: Pairs, apart: Pairs, widt
         apart: pairs of feet that step in turns.
         width_s: the difference at which the reward is 1/e, where all pairs have one [s].
     """
-    first = [i for i, _ in (*together, *apart)]
-    n = len(together)
-    same, other = [j for _, j in together], [j for _, j in apart]
-    a = air[:, first] - xp.concat((air[:, same], ground[:, other]), axis=1)
-    g = ground[:, first] - xp.concat((ground[:, same], air[:, other]), axis=1)
-    error = xp.clip(a * a, None, 0.04) + xp.clip(g * g, None, 0.04)
-    return xp.exp(xp.sum(error, axis=1) / (-(n + len(apart)) * width_s**2))
+    first, second = (xp.asarray(columns) for columns in _compared(air.shape[1], tuple(together), tuple(apart)))
+    times = xp.concat((air, ground), axis=1)
+    error = xp.take(times, first, axis=1) - xp.take(times, second, axis=1)
+    error = xp.minimum(xp.abs(error), 0.2)
+    return xp.exp(xp.vecdot(error, error) / (-(len(together) + len(apart)) * width_s**2))
+
+
+@functools.cache
+def _compared(feet: int, together: Pairs, apart: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns, of all times in the air and then all on the ground, that a gait compares with one another."""
+    pairs = [*together, *apart]
+    first = [i for i, _ in pairs] + [feet + i for i, _ in pairs]
+    with_air = [j for _, j in together] + [feet + j for _, j in apart]
+    with_ground = [feet + j for _, j in together] + [j for _, j in apart]
+    return np.array(first), np.array(with_air + with_ground)
 
 
 def clearance(xp: Any, height: Array, speed: Array, target: float) -> Array:
@@ -186,14 +196,14 @@ def clearance(xp: Any, height: Array, speed: Array, target: float) -> Array:
         speed: (N, feet) horizontal speed of the feet [m/s].
         target: the wanted height of a foot that swings [m].
     """
-    return xp.sum(xp.abs(height - target) * speed, axis=1)
+    return xp.vecdot(xp.abs(height - target), speed)
 
 
 def slip(xp: Any, contact: Array, speed: Array) -> Array:
     """Return the sum of the squared horizontal speeds of the feet on the ground, (N,) [m^2/s^2]."""
-    return xp.sum(xp.where(contact, speed * speed, xp.zeros_like(speed)), axis=1)
+    return xp.vecdot(speed * contact, speed)
 
 
 def beyond(xp: Any, x: Array, low: Array, high: Array) -> Array:
     """Return by how much the entries of x (N, k) lie outside [low, high], summed, (N,)."""
-    return xp.sum(xp.abs(x - xp.clip(x, low, high)), axis=1)
+    return xp.sum(xp.abs(x - xp.minimum(xp.maximum(x, low), high)), axis=1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from roborl.errors import ConfigError, UnknownName
 from roborl.task.contract import Task
@@ -42,27 +45,27 @@ class BoundTerm:
     key: str
     late: int
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         """Entries of one reading."""
         return len(self.labels)
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """Entries in the observation: one reading for each moment of the history."""
         return self.width * self.term.history
 
-    @property
+    @functools.cached_property
     def recorded(self) -> bool:
         """Whether its readings live in memory."""
         return self.term.recorded or self.late > 0
 
-    @property
+    @functools.cached_property
     def memory_size(self) -> int:
         """Entries that its memory holds: the history, and what is still on its way."""
         return self.width * (self.term.history + self.term.delay + self.late)
 
-    @property
+    @functools.cached_property
     def bias_key(self) -> str:
         """The memory that holds its bias."""
         return f"{self.key}/bias"
@@ -138,7 +141,8 @@ class Observer:
                     self.memory[LAST_ACTION] = action_width
         if self._delay[1] > 0:
             self.memory[OBS_DELAY] = 1
-        self._noise_width = sum(b.width for b in self._recorded if b.term.noise > 0.0)
+        noisy = [b for b in self._recorded if b.term.noise > 0.0]
+        self._noise = np.repeat([b.term.noise for b in noisy], [b.width for b in noisy])
         self.widths = {group: sum(b.size for b in bound) for group, bound in self.groups.items()}
 
     def check(self, f: Fields) -> None:
@@ -166,7 +170,10 @@ class Observer:
         if first and self._delay[1] > 0:
             updates[OBS_DELAY] = draw.integers(OBS_DELAY, *self._delay)
         # one draw for all terms: each costs as much as a term's arithmetic
-        noise, start = draw.normal("obs/noise", size=self._noise_width) if self._noise_width else None, 0
+        noise, start = None, 0
+        if len(self._noise):
+            noise = draw.normal("obs/noise", size=len(self._noise))
+            noise = noise * f.xp.asarray(self._noise, dtype=noise.dtype)
         for b in self._recorded:
             reading = b.read(f)
             if b.term.bias > 0.0:
@@ -174,10 +181,12 @@ class Observer:
                     updates[b.bias_key] = draw.uniform(b.bias_key, -b.term.bias, b.term.bias, size=b.width)
                 reading = reading + (updates[b.bias_key] if first else f.memory[b.bias_key])
             if noise is not None and b.term.noise > 0.0:
-                reading = reading + b.term.noise * noise[:, start : start + b.width]
+                reading = reading + noise[:, start : start + b.width]
                 start += b.width
-            if first:
-                updates[b.key] = f.xp.tile(reading, (1, b.memory_size // b.width))
+            if b.memory_size == b.width:
+                updates[b.key] = reading
+            elif first:
+                updates[b.key] = f.xp.concat([reading] * (b.memory_size // b.width), axis=1)
             else:
                 updates[b.key] = f.xp.concat((f.memory[b.key][:, b.width :], reading), axis=1)
         return updates
@@ -204,7 +213,7 @@ def _check_names(task: Task, term: Term) -> None:
     """Raise if a term reads memory or a parameter that the task has not."""
     source = term.source.origin()
     owner = type(task).__name__
-    if source["kind"] == "remembered" and source["memory"] not in task.memory:
-        raise UnknownName(f"memory of {owner}", source["memory"], task.memory)
+    if source["kind"] == "remembered" and source["memory"] not in task.remembers:
+        raise UnknownName(f"memory of {owner}", source["memory"], task.remembers)
     if source["kind"] == "parameter" and source["parameter"] not in task.parameters():
         raise UnknownName(f"parameter of {owner}", source["parameter"], task.parameters())

@@ -6,18 +6,19 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roborl.errors import ConfigError, UnknownName, check_range
+from roborl.errors import ConfigError, check_range
+from roborl.task.sources import as_index, body_number
 
 if TYPE_CHECKING:
     import mujoco
 
 
-Apply = Callable[[Mapping[str, np.ndarray], np.ndarray, np.ndarray], None]
-"""(fields by name, rows (n,), values (n, k)) -> None: changes these rows of the fields."""
+Apply = Callable[[Mapping[str, np.ndarray], np.ndarray], None]
+"""(fields by name, (n, ...) each, values (n, k)) -> None: changes the fields."""
 
 
 class Parameter(ABC):
@@ -57,9 +58,9 @@ class Parameter(ABC):
 
     @abstractmethod
     def bind(self, model: mujoco.MjModel) -> Apply:
-        """Return what writes values to the per-simulation fields of a model, called at each reset.
+        """Return what writes values to the fields of the models of n simulations, called at each reset.
 
-        The rows that it is given hold the nominal values, or what other parameters made of them: it multiplies or
+        The fields that it is given hold the nominal values, or what other parameters made of them: it multiplies or
         adds, so that parameters that share a field (a payload, and the masses of all bodies) work together.
         """
 
@@ -86,10 +87,7 @@ class BodyMass(Parameter):
 
     def nominal(self, model: mujoco.MjModel) -> np.ndarray:
         """Return the body's mass, (1,)."""
-        known = [model.body(i).name for i in range(model.nbody)]
-        if self.body not in known:
-            raise UnknownName("body", self.body, known)
-        return np.array([model.body(self.body).mass[0]])
+        return model.body_mass[[body_number(model, self.body)]]
 
     def sample(self, units: np.ndarray, nominal: np.ndarray) -> np.ndarray:
         """Return masses, (N, 1)."""
@@ -97,12 +95,12 @@ class BodyMass(Parameter):
 
     def bind(self, model: mujoco.MjModel) -> Apply:
         """Scale the body's mass and inertia."""
-        body, nominal = model.body(self.body).id, self.nominal(model)
+        body, nominal = body_number(model, self.body), self.nominal(model)
 
-        def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
+        def apply(fields: Mapping[str, np.ndarray], values: np.ndarray) -> None:
             multiple = values / nominal
-            fields["body_mass"][ids, body] *= multiple[:, 0]
-            fields["body_inertia"][ids, body] *= multiple
+            fields["body_mass"][:, body] *= multiple[:, 0]
+            fields["body_inertia"][:, body] *= multiple
 
         return apply
 
@@ -152,16 +150,12 @@ class Scale(Parameter):
     def bind(self, model: mujoco.MjModel) -> Apply:
         """Multiply."""
         rows = self._rows(model)
-        where: dict[str, tuple[np.ndarray, ...]] = {}
-        for name, columns in self.entries.items():
-            places = (rows[None, :, None], np.array(columns)[None, None, :]) if columns else (rows[None, :],)
-            where[name] = places
-        extra = {name: (1,) * (getattr(model, name).ndim - 1) for name in self.entries}
+        places = {name: _block(rows, columns) for name, columns in self.entries.items()}
 
-        def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
-            for name, places in where.items():
-                first = ids.reshape(-1, *(1,) * (places[0].ndim - 1))
-                fields[name][(first, *places)] *= values.reshape(*values.shape, *extra[name])
+        def apply(fields: Mapping[str, np.ndarray], values: np.ndarray) -> None:
+            for name, place in places.items():
+                extra = fields[name].ndim - 2
+                fields[name][place] *= values.reshape(*values.shape, *(1,) * extra)
 
         return apply
 
@@ -169,6 +163,16 @@ class Scale(Parameter):
         name, columns = next(iter(self.entries.items()))
         numbers = getattr(model, name).reshape(len(getattr(model, name)), -1)
         return np.flatnonzero(numbers[:, columns[0] if columns else 0])
+
+
+def _block(rows: np.ndarray, columns: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the index of some rows and columns (all, where none are given) of a field, after the simulations' axis."""
+    if not columns:
+        return slice(None), as_index(rows.tolist())
+    which, across = as_index(rows.tolist()), as_index(list(columns))
+    if isinstance(which, slice) or isinstance(across, slice):
+        return slice(None), which, across
+    return slice(None), which[:, None], across
 
 
 @dataclass(frozen=True)
@@ -213,8 +217,8 @@ class Shift(Parameter):
         """Add."""
         rows, shape = self._rows, getattr(model, self.field)[self._rows].shape
 
-        def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
-            fields[self.field][ids, rows] += values.reshape(-1, *shape)
+        def apply(fields: Mapping[str, np.ndarray], values: np.ndarray) -> None:
+            fields[self.field][:, rows] += values.reshape(-1, *shape)
 
         return apply
 
@@ -256,8 +260,8 @@ class GravityTilt(Parameter):
     def bind(self, model: mujoco.MjModel) -> Apply:
         """Set gravity."""
 
-        def apply(fields: Mapping[str, np.ndarray], ids: np.ndarray, values: np.ndarray) -> None:
-            fields["opt.gravity"][ids] = values
+        def apply(fields: Mapping[str, np.ndarray], values: np.ndarray) -> None:
+            fields["opt.gravity"][...] = values
 
         return apply
 

@@ -43,16 +43,16 @@ def tolerance(
         ConfigError: if a parameter is outside what is allowed.
     """
     _check(low, high, margin, value_at_margin, sigmoid)
-    distance = xp.abs(x - xp.clip(x, low, high))
+    distance = xp.abs(x - low) if low == high else xp.maximum(xp.maximum(low - x, x - high), 0.0)
     if margin == 0.0:
         return xp.where(distance == 0.0, xp.ones_like(x), xp.zeros_like(x))
     d = distance / margin
     if sigmoid == "gaussian":
-        return xp.exp(math.log(value_at_margin) * d**2)
+        return xp.exp(math.log(value_at_margin) * (d * d))
     if sigmoid == "quadratic":
-        return xp.clip(1.0 - (1.0 - value_at_margin) * d**2, 0.0, None)
+        return xp.maximum(1.0 - (1.0 - value_at_margin) * (d * d), 0.0)
     if sigmoid == "linear":
-        return xp.clip(1.0 - (1.0 - value_at_margin) * d, 0.0, None)
+        return xp.maximum(1.0 - (1.0 - value_at_margin) * d, 0.0)
     return 1.0 / xp.cosh(math.acosh(1.0 / value_at_margin) * d)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import mujoco
 
 
-def _as_index(addresses: list[int]) -> slice | np.ndarray:
+def as_index(addresses: list[int]) -> slice | np.ndarray:
     """Return a slice where the addresses are consecutive (a view, no copy), else an index array."""
     first, count = addresses[0], len(addresses)
     if addresses == list(range(first, first + count)):
@@ -54,7 +54,7 @@ def joint_vel(*names: str) -> Source:
 def _joint_source(kind: str, names: tuple[str, ...], field_name: str, on_hardware: bool = True) -> Source:
     def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
         addresses, labels = _joint_addresses(model, names, field_name)
-        index = _as_index(addresses)
+        index = as_index(addresses)
         return (lambda f: getattr(f, field_name)[:, index]), labels
 
     return Source(kind, {"joints": list(names) or "all"}, bind, on_hardware)
@@ -141,7 +141,7 @@ def sensor(*names: str) -> Source:
             start, width = int(model.sensor(name).adr[0]), int(model.sensor(name).dim[0])
             addresses += range(start, start + width)
             labels += [name] if width == 1 else [f"{name}[{i}]" for i in range(width)]
-        index = _as_index(addresses)
+        index = as_index(addresses)
         return (lambda f: f.sensordata[:, index]), tuple(labels)
 
     return Source("sensor", {"sensors": list(names)}, bind)
@@ -151,7 +151,7 @@ def body_pos(body: str) -> Source:
     """Where a body's frame is in the world, (N, 3) [m]; the task lists ``xpos`` in ``reads``."""
 
     def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        number = _body(model, body)
+        number = body_number(model, body)
         return (lambda f: f.xpos[:, number]), tuple(f"{body}.{axis}" for axis in "xyz")
 
     return Source("body_pos", {"body": body}, bind, on_hardware=False)
@@ -161,7 +161,8 @@ def body_offset(body: str, origin: str, axes: str = "xyz") -> Source:
     """Where a body's frame is from another's, along axes of the world, (N, k) [m]; ``xpos`` is in ``reads``."""
 
     def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
-        number, zero, columns = _body(model, body), _body(model, origin), _as_index(["xyz".index(a) for a in axes])
+        number, zero = body_number(model, body), body_number(model, origin)
+        columns = as_index(["xyz".index(a) for a in axes])
         labels = tuple(f"{body}-{origin}.{axis}" for axis in axes)
         return (lambda f: (f.xpos[:, number] - f.xpos[:, zero])[:, columns]), labels
 
@@ -194,8 +195,12 @@ def constraint_force(*joints: str) -> Source:
     return _joint_source("constraint_force", joints, "qfrc_constraint", on_hardware=False)
 
 
-def _body(model: mujoco.MjModel, name: str) -> int:
-    """Return a body's number."""
+def body_number(model: mujoco.MjModel, name: str) -> int:
+    """Return a body's number.
+
+    Raises:
+        UnknownName: if the model lacks the body.
+    """
     known = [model.body(i).name for i in range(model.nbody)]
     if name not in known:
         raise UnknownName("body", name, known)
@@ -232,6 +237,16 @@ def parameter(name: str) -> Source:
         return (lambda f: f.params[name]), (name,)
 
     return Source("parameter", {"parameter": name}, bind, on_hardware=False)
+
+
+def derived(name: str, width: int = 1) -> Source:
+    """A derived field of the task's own, (N, width), listed in its ``derives``: not available on hardware."""
+
+    def bind(model: mujoco.MjModel) -> tuple[Reader, tuple[str, ...]]:
+        labels = (name,) if width == 1 else tuple(f"{name}[{i}]" for i in range(width))
+        return (lambda f: getattr(f, name)), labels
+
+    return Source("derived", {"field": name}, bind, on_hardware=False)
 
 
 def computed(name: str, function: Reader, labels: tuple[str, ...]) -> Source:

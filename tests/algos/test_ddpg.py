@@ -33,7 +33,7 @@ def batch_for(ddpg: DDPG, seed: int = 1) -> Transitions:
 
     obs, next_obs = ({k: normal(n, d) for k, d in ddpg.spaces.obs.items()} for _ in range(2))
     action, terminated = torch.tanh(normal(n, ddpg.spaces.action)), (normal(n) > 1).double()
-    return Transitions(obs, action, normal(n), next_obs, terminated)
+    return Transitions(obs, action, normal(n), next_obs, terminated, torch.ones(n).double())
 
 
 def same_bits(a: Tree, b: Tree) -> bool:
@@ -42,12 +42,12 @@ def same_bits(a: Tree, b: Tree) -> bool:
 
 
 def test_critic_target_hand_computed() -> None:
-    # gamma = 0.9. Running or cut by a time limit (terminated 0): 1 + 0.9 * 3 = 3.7. Terminated: the reward alone, 2.
+    # discount 0.9. Running or cut by a time limit (terminated 0): 1 + 0.9 * 3 = 3.7. Terminated: the reward alone, 2.
     target = td_target(
         reward=torch.tensor([1.0, 2.0]),
         terminated=torch.tensor([0.0, 1.0]),
         next_q=torch.tensor([3.0, 7.0]),
-        gamma=0.9,
+        discount=torch.tensor([0.9, 0.9]),
     )
     torch.testing.assert_close(target, torch.tensor([3.7, 2.0]))
 

@@ -43,7 +43,9 @@ def batch_for(sac: SAC, seed: int = 1, dtype: torch.dtype = torch.float64) -> tu
 
     obs, next_obs = ({k: normal(n, d) for k, d in sac.spaces.obs.items()} for _ in range(2))
     action, terminated = torch.tanh(normal(n, sac.spaces.action)), (normal(n) > 1).to(dtype)
-    return Transitions(obs, action, normal(n), next_obs, terminated), normal(*sac.update_noise_shape())
+    return Transitions(obs, action, normal(n), next_obs, terminated, torch.ones(n, dtype=dtype)), normal(
+        *sac.update_noise_shape()
+    )
 
 
 def same_bits(a: Tree, b: Tree) -> bool:
@@ -52,7 +54,7 @@ def same_bits(a: Tree, b: Tree) -> bool:
 
 
 def test_critic_target_hand_computed() -> None:
-    # The smaller Q of (3, 5) is 3, of (7, 4) is 4; alpha = 0.5, gamma = 0.9.
+    # The smaller Q of (3, 5) is 3, of (7, 4) is 4; alpha = 0.5, discount 0.9.
     # Running or cut by a time limit (terminated 0): 1 + 0.9 (3 - 0.5 * -2) = 1 + 0.9 * 4 = 4.6.
     # Terminated: the reward alone, 2.
     target = td_target(
@@ -61,7 +63,7 @@ def test_critic_target_hand_computed() -> None:
         next_q=torch.tensor([[3.0, 7.0], [5.0, 4.0]]),
         next_log_prob=torch.tensor([-2.0, 1.0]),
         alpha=torch.tensor(0.5),
-        gamma=0.9,
+        discount=torch.tensor([0.9, 0.9]),
     )
     torch.testing.assert_close(target, torch.tensor([4.6, 2.0]))
 

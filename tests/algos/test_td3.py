@@ -39,7 +39,9 @@ def batch_for(td3: TD3, seed: int = 1) -> tuple[Transitions, torch.Tensor]:
 
     obs, next_obs = ({k: normal(n, d) for k, d in td3.spaces.obs.items()} for _ in range(2))
     action, terminated = torch.tanh(normal(n, td3.spaces.action)), (normal(n) > 1).double()
-    return Transitions(obs, action, normal(n), next_obs, terminated), normal(*td3.update_noise_shape())
+    return Transitions(obs, action, normal(n), next_obs, terminated, torch.ones(n).double()), normal(
+        *td3.update_noise_shape()
+    )
 
 
 def same_bits(a: Tree, b: Tree) -> bool:
@@ -48,13 +50,13 @@ def same_bits(a: Tree, b: Tree) -> bool:
 
 
 def test_critic_target_hand_computed() -> None:
-    # The smaller Q of (3, 5) is 3, of (7, 4) is 4; gamma = 0.9.
+    # The smaller Q of (3, 5) is 3, of (7, 4) is 4; discount 0.9.
     # Running or cut by a time limit (terminated 0): 1 + 0.9 * 3 = 3.7. Terminated: the reward alone, 2.
     target = td_target(
         reward=torch.tensor([1.0, 2.0]),
         terminated=torch.tensor([0.0, 1.0]),
         next_q=torch.tensor([[3.0, 7.0], [5.0, 4.0]]),
-        gamma=0.9,
+        discount=torch.tensor([0.9, 0.9]),
     )
     torch.testing.assert_close(target, torch.tensor([3.7, 2.0]))
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,19 @@ ROBORL = (sys.executable, "-m", "roborl")
 
 
 @dataclass(frozen=True)
+class Peer:
+    """A learner of somebody else's."""
+
+    library: str
+    """ "sbx" or "stable_baselines3"."""
+    algorithm: str
+    settings: Mapping[str, Any]
+    """Keyword arguments of its class."""
+    normalized: bool = False
+    """Whether observations and rewards are normalised as our on-policy learners do it (VecNormalize)."""
+
+
+@dataclass(frozen=True)
 class Case:
     """A learner on a task, with what is wanted of it."""
 
@@ -38,19 +51,50 @@ class Case:
     steps: int
     seeds: int
     wanted: str
+    learner: str = "sac"
     episodes: int = 20
     settings: Mapping[str, Any] = field(default_factory=dict)
-    peer: bool = False
-    """Whether SBX's SAC learns instead of ours."""
+    peer: Peer | None = None
+    """Who learns instead of us."""
     no_worse_than: str | None = None
     """The case that it is compared with."""
+
+
+WIDE = {"batch_size": 256, "learning_starts": 1000, "policy_kwargs": {"net_arch": [256, 256]}}
+"""Our off-policy defaults, as the peers call them."""
+
+PEERS = {
+    "sac": Peer("sbx", "SAC", WIDE | {"learning_rate": 3e-4, "qf_learning_rate": 3e-4}),
+    "td3": Peer("sbx", "TD3", WIDE | {"learning_rate": 1e-3, "qf_learning_rate": 1e-3}),
+    "ddpg": Peer("sbx", "DDPG", WIDE | {"learning_rate": 1e-3, "qf_learning_rate": 1e-3}),
+    "crossq": Peer(
+        "sbx",
+        "CrossQ",
+        {
+            "batch_size": 256,
+            "learning_starts": 1000,
+            "policy_kwargs": {"net_arch": {"pi": [256, 256], "qf": [256, 256]}},
+        },
+    ),
+    "ppo": Peer("stable_baselines3", "PPO", {}, normalized=True),
+}
+"""Each with our defaults."""
+
+
+def beside(learner: str, env: str, steps: int, seeds: int) -> tuple[Case, Case]:
+    """Return the cases of a peer's learner, and of ours with the same settings, on one of Gymnasium's environments."""
+    name = f"{learner}-{env.lower()}"
+    return (
+        Case(f"{name}-peer", f"{env}-v5", steps, seeds, "the peer", learner, peer=PEERS[learner]),
+        Case(name, f"roborl/{env}-v1", steps, seeds, "no worse than the peer", learner, no_worse_than=f"{name}-peer"),
+    )
 
 
 CASES = (
     Case("pendulum", "roborl/PendulumSwingup-v1", 20_000, 5, "mean at least -165", episodes=100),
     Case("cartpole-swingup", "roborl/CartpoleSwingup-v1", 100_000, 5, "at least 800 in each seed"),
     Case("cartpole-track", "roborl/CartpoleTrack-v1", 100_000, 3, "as well as MPPI on the true simulator"),
-    Case("half-cheetah-sbx", "HalfCheetah-v5", 100_000, 10, "the peer", peer=True),
+    Case("half-cheetah-sbx", "HalfCheetah-v5", 100_000, 10, "the peer", peer=PEERS["sac"]),
     Case(
         "half-cheetah",
         "roborl/HalfCheetah-v1",
@@ -68,6 +112,23 @@ CASES = (
         settings={"precision": "bfloat16"},
         no_worse_than="half-cheetah",
     ),
+    *(
+        Case(f"{learner}-pendulum", "roborl/PendulumSwingup-v1", steps, 5, f"mean at least {wanted}", learner, 100)
+        for learner, steps, wanted in (("ddpg", 20_000, -165), ("td3", 20_000, -165), ("ppo", 100_000, -190))
+    ),
+    *(
+        Case(f"{learner}-inverted-pendulum", "roborl/InvertedPendulum-v1", steps, 3, "1000", learner)
+        for learner, steps in (("ddpg", 20_000), ("td3", 20_000), ("sac", 20_000), ("ppo", 100_000))
+    ),
+    Case("ppo-cartpole-swingup", "roborl/CartpoleSwingup-v1", 500_000, 3, "at least 750", "ppo"),
+    *(case for learner in ("td3", "ddpg", "crossq") for case in beside(learner, "HalfCheetah", 100_000, 3)),
+    *(
+        case
+        for learner in ("sac", "crossq")
+        for env in ("Hopper", "Walker2d")
+        for case in beside(learner, env, 100_000, 3)
+    ),
+    *(case for env in ("HalfCheetah", "Hopper", "Walker2d", "Ant") for case in beside("ppo", env, 1_000_000, 5)),
 )
 
 
@@ -81,7 +142,7 @@ def run(case: Case, seed: int) -> None:
     out = result_file(case, seed)
     if out.exists():
         return
-    row = run_peer(case, seed) if case.peer else run_ours(case, seed)
+    row = run_ours(case, seed) if case.peer is None else run_peer(case, case.peer, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_json(out, {"case": case.name, "task": case.task, "seed": seed, "steps": case.steps} | row)
     print(f"{case.name} seed {seed}: mean {np.mean(row['returns']):.1f} in {row['wall_s']:.0f} s", flush=True)
@@ -94,7 +155,7 @@ def run_ours(case: Case, seed: int) -> dict[str, Any]:
         command = ["resume", str(folder)]
     else:
         options = [f"--{name.replace('_', '-')}={value}" for name, value in case.settings.items()]
-        command = ["train", "sac", case.task, f"--steps={case.steps}", f"--seed={seed}", "--threads=1", *options]
+        command = ["train", case.learner, case.task, f"--steps={case.steps}", f"--seed={seed}", "--threads=1", *options]
         command += ["--out", str(folder)]
     trained = answer(*ROBORL, *command, "--quiet", "--json")
     judged = answer(*ROBORL, "eval", str(folder), f"--episodes={case.episodes}", "--json")
@@ -102,9 +163,10 @@ def run_ours(case: Case, seed: int) -> dict[str, Any]:
     return {"wall_s": trained["wall_s"], "returns": judged["returns"], "settings": config["settings"]}
 
 
-def run_peer(case: Case, seed: int) -> dict[str, Any]:
-    """SBX's SAC with the same settings, in its own environment."""
-    return answer(python_of("sbx"), HERE / "learning_worker.py", case.task, case.steps, seed, case.episodes)
+def run_peer(case: Case, peer: Peer, seed: int) -> dict[str, Any]:
+    """A peer's learner, in its own environment."""
+    job = asdict(peer) | {"env": case.task, "steps": case.steps, "seed": seed, "episodes": case.episodes}
+    return answer(python_of("sbx"), HERE / "learning_worker.py", json.dumps(job))
 
 
 def answer(*command: object) -> dict[str, Any]:

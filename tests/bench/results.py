@@ -26,6 +26,12 @@ def cpu_facts() -> tuple[str, set[str]]:
     return facts.get("model name", platform.processor()), set(facts.get("flags", "").split())
 
 
+def read(name: str) -> list[dict[str, object]]:
+    """Read the rows of a benchmark; none where it has not been made."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
 def write(name: str, title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Write a benchmark's rows (all with the same keys) with the machine that made them."""
     machine = {

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from peers import python_of
-from results import CORES, use_few_cores, write
+from results import CORES, read, use_few_cores, write
 from stepping_worker import DM_CONTROL
 from worker import Worker
 
@@ -60,7 +60,7 @@ def measure(task: str, repeats: int, without: Container[str] = ()) -> dict[str, 
         times = [{name: worker.seconds(steps) / steps for name, worker in workers.items()} for _ in range(repeats)]
 
     def ratio(name: str, of: str = "roborl") -> float | None:
-        return round(statistics.median(t[name] / t[of] for t in times), 3) if name in names else None
+        return round(statistics.median(t[name] / t[of] for t in times), 3) if {name, of} <= {*names} else None
 
     row = {
         "task": task,
@@ -90,12 +90,17 @@ def main() -> None:
     parser.add_argument("--trial", action="store_true", help="do not write the results")
     options = parser.parse_args()
     use_few_cores()
-    rows = [measure(task, options.repeats, options.without) for task in options.task]
+    rows = {task: measure(task, options.repeats, options.without) for task in options.task}
     if not options.trial:
+        rows = {row["task"]: row for row in read("throughput")} | rows  # a table may be made part by part
         title = (
             f"{NUM_ENVS} simulations of every task on {CORES} cores, median of {options.repeats} interleaved repeats"
         )
-        write("throughput", f"{title}; a ratio above 1 says that roborl is faster", rows)
+        write(
+            "throughput",
+            f"{title}; a ratio above 1 says that roborl is faster",
+            [rows[task] for task in short if task in rows],
+        )
 
 
 if __name__ == "__main__":

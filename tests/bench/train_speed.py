@@ -1,4 +1,4 @@
-"""How fast SAC trains, in env steps/s of the steady state: roborl against stable-baselines3, SBX and RLtools.
+"""How fast learners train, in env steps/s of the steady state: roborl against stable-baselines3, SBX and RLtools.
 
 roborl is a plain `roborl train` with logging and checkpoints on; its speed is the slope of env_steps over
 wall_s in metrics.jsonl once learning goes on. One update a step everywhere. Each repeat asks every subject
@@ -26,30 +26,36 @@ from worker import Worker
 WARMUP_STEPS = 2000
 """Steps before the steady state: 1000 at random, then some to compile and to fill caches."""
 
+NAMES = {"sac": "SAC", "td3": "TD3", "ddpg": "DDPG", "crossq": "CrossQ"}
+"""What the learners are called: in the tables, and as classes of the peers."""
+
 ROBORL = (sys.executable, "-c", "import sys; from roborl.cli import main; sys.exit(main())")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A task with the sizes to train at."""
+    """A learner and a task with the sizes to train at."""
 
+    algo: str
+    """As `roborl train` calls it; each one's results are in a file of their own."""
     env_id: str
     hidden: int
     batch: int
     threads: int
     """Threads of the peers that let one choose: small networks are faster with one."""
     steps: Mapping[str, int]
-    """Env steps of each subject in each repeat: some ten to sixty seconds."""
+    """Env steps of each subject in each repeat: some ten to sixty seconds; a peer that is not named lacks it."""
     precisions: tuple[str, ...]
 
     @property
     def label(self) -> str:
         """What the table calls it."""
-        return f"{self.env_id}, 2x{self.hidden}, batch {self.batch}"
+        return f"{NAMES[self.algo]}, {self.env_id}, 2x{self.hidden}, batch {self.batch}"
 
 
 SETTINGS = (
     Setting(
+        algo="sac",
         env_id="HalfCheetah-v5",
         hidden=256,
         batch=256,
@@ -58,12 +64,34 @@ SETTINGS = (
         precisions=("float32", "bfloat16"),
     ),
     Setting(
+        algo="sac",
         env_id="Pendulum-v1",
         hidden=64,
         batch=100,
         threads=1,
         steps={"roborl": 30_000, "stable-baselines3": 3000, "sbx": 8000, "rltools": 20_000},
         precisions=("float32",),
+    ),
+    *(
+        Setting(
+            algo=algo,
+            env_id="HalfCheetah-v5",
+            hidden=256,
+            batch=256,
+            threads=2,
+            steps={"roborl": 16_000, "stable-baselines3": 1500, "sbx": 3000},
+            precisions=("float32", "bfloat16"),
+        )
+        for algo in ("td3", "ddpg")
+    ),
+    Setting(
+        algo="crossq",
+        env_id="HalfCheetah-v5",
+        hidden=256,
+        batch=256,
+        threads=2,
+        steps={"roborl": 8_000, "sbx": 2000},
+        precisions=("float32", "bfloat16"),
     ),
 )
 PEERS = {
@@ -90,7 +118,7 @@ def roborl_rate(setting: Setting, precision: str, steps: int) -> float:
     """One training run from the command line, from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [*ROBORL, "train", "sac", setting.env_id, "--steps", steps, "--out", run]
+        command = [*ROBORL, "train", setting.algo, setting.env_id, "--steps", steps, "--out", run]
         command += ["--hidden", f"{setting.hidden},{setting.hidden}", "--batch-size", setting.batch]
         command += ["--learning-starts", 1000, "--precision", precision]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
@@ -106,9 +134,17 @@ def measure(setting: Setting, peers: Iterable[str], repeats: int, share: float) 
     with ExitStack() as stack:
         for precision in setting.precisions:
             subjects[f"roborl, {precision}"] = partial(roborl_rate, setting, precision, steps["roborl"])
-        for peer in peers:
+        for peer in (name for name in peers if name in steps):
             label, environment = PEERS[peer]
-            arguments = (peer, setting.env_id, setting.hidden, setting.batch, setting.threads, WARMUP_STEPS)
+            arguments = (
+                peer,
+                NAMES[setting.algo],
+                setting.env_id,
+                setting.hidden,
+                setting.batch,
+                setting.threads,
+                WARMUP_STEPS,
+            )
             worker = stack.enter_context(Worker(python_of(environment), "train_worker.py", *arguments))
             subjects[label] = partial(_peer_rate, worker, steps[peer])
         rates: dict[str, list[float]] = {label: [] for label in subjects}
@@ -144,9 +180,11 @@ def _ratio(ours: list[float] | None, theirs: list[float]) -> float | None:
 
 
 def main() -> None:
-    """Measure both settings and write the results."""
+    """Measure the settings and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", choices=[setting.env_id for setting in SETTINGS], help="this setting alone")
+    algos = list(dict.fromkeys(setting.algo for setting in SETTINGS))
+    parser.add_argument("--algo", nargs="*", choices=algos, default=algos, help="these learners alone")
+    parser.add_argument("--env", choices={setting.env_id for setting in SETTINGS}, help="this task alone; a trial")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--share", type=float, default=1.0, help="of the steps of each repeat, for a trial")
@@ -155,17 +193,19 @@ def main() -> None:
     use_few_cores()
     if not cpu_facts()[1] & {"amx_bf16", "avx512_bf16"}:
         print("this processor has no bfloat16 instructions: bfloat16 is not expected to be faster")
-    rows = [
-        row
-        for setting in SETTINGS
-        if options.env in (None, setting.env_id)
-        for row in measure(setting, options.peers, options.repeats, options.share)
-    ]
-    if options.trial:
-        print(*rows, sep="\n")
-        return
-    conditions = f"{CORES} cores, one update a step, median of {options.repeats} interleaved repeats"
-    write("train_speed", f"SAC, steady state on {conditions}", rows)
+    for algo in options.algo:
+        rows = [
+            row
+            for setting in SETTINGS
+            if setting.algo == algo and options.env in (None, setting.env_id)
+            for row in measure(setting, options.peers, options.repeats, options.share)
+        ]
+        if options.trial or options.env:
+            print(*rows, sep="\n")
+            continue
+        conditions = f"{CORES} cores, one update a step, median of {options.repeats} interleaved repeats"
+        name = "train_speed" if algo == "sac" else f"train_speed_{algo}"
+        write(name, f"{NAMES[algo]}, steady state on {conditions}", rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A peer's SAC, warmed up, in its environment: `train_worker.py PEER ENV HIDDEN BATCH THREADS WARMUP`."""
+"""A peer's learner, warmed up, in its environment: `train_worker.py PEER ALGO ENV HIDDEN BATCH THREADS WARMUP`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,32 @@ from worker import serve
 LEARNING_STARTS = 1000
 
 
-def stable_baselines3(env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> Callable[[int], object]:
-    """stable-baselines3's SAC (torch, eager)."""
+def exploration(algo: str, env_id: str) -> object:
+    """The noise that the peers' deterministic policies are given to explore with: Gaussian, as roborl's have."""
+    import gymnasium
+    import numpy as np
+    from stable_baselines3.common.noise import NormalActionNoise
+
+    if algo not in ("TD3", "DDPG"):  # the others' policies are noisy themselves
+        return None
+    width = gymnasium.make(env_id).action_space.shape[0]
+    return NormalActionNoise(np.zeros(width), 0.1 * np.ones(width))
+
+
+def stable_baselines3(
+    algo: str, env_id: str, hidden: int, batch: int, threads: int, warmup: int
+) -> Callable[[int], object]:
+    """stable-baselines3's learner (torch, eager)."""
     import stable_baselines3
     import torch
 
     torch.set_num_threads(threads)
-    model = stable_baselines3.SAC(
+    model = getattr(stable_baselines3, algo)(
         "MlpPolicy",
         env_id,
         batch_size=batch,
         learning_starts=LEARNING_STARTS,
+        action_noise=exploration(algo, env_id),
         policy_kwargs={"net_arch": [hidden, hidden]},
         device="cpu",
     )
@@ -29,22 +44,23 @@ def stable_baselines3(env_id: str, hidden: int, batch: int, threads: int, warmup
     return lambda steps: model.learn(steps, reset_num_timesteps=False)
 
 
-def sbx(env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> Callable[[int], object]:
-    """SBX's SAC (JAX, which chooses its threads itself)."""
+def sbx(algo: str, env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> Callable[[int], object]:
+    """SBX's learner (JAX, which chooses its threads itself)."""
     import sbx as jax_baselines
 
-    model = jax_baselines.SAC(
+    model = getattr(jax_baselines, algo)(
         "MlpPolicy",
         env_id,
         batch_size=batch,
         learning_starts=LEARNING_STARTS,
+        action_noise=exploration(algo, env_id),
         policy_kwargs={"net_arch": [hidden, hidden]},
     )
     model.learn(warmup)
     return lambda steps: model.learn(steps, reset_num_timesteps=False)
 
 
-def rltools(env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> Callable[[int], object]:
+def rltools(algo: str, env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> Callable[[int], object]:
     """RLtools' SAC (C++ with MKL, compiled here for these sizes) on the environment in Python."""
     import gymnasium
     from gymnasium.wrappers import RescaleAction
@@ -81,7 +97,7 @@ def rltools(env_id: str, hidden: int, batch: int, threads: int, warmup: int) -> 
 PEERS = {"stable-baselines3": stable_baselines3, "sbx": sbx, "rltools": rltools}
 
 if __name__ == "__main__":
-    name, env_id, *numbers = sys.argv[1:]
+    name, algo, env_id, *numbers = sys.argv[1:]
     hidden, batch, threads, warmup = map(int, numbers)
     os.environ.setdefault("MKL_NUM_THREADS", str(threads))
-    serve(lambda: PEERS[name](env_id, hidden, batch, threads, warmup))
+    serve(lambda: PEERS[name](algo, env_id, hidden, batch, threads, warmup))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from roborl.nn.adam import adam, init_adam, polyak
+from roborl.nn.adam import adam, clip_by_norm, init_adam, polyak
 
 
 def test_adam_equals_torch_optim_adam() -> None:
@@ -29,3 +29,12 @@ def test_the_first_step_of_adam_in_float32_is_the_step_size_to_the_last_digits()
 def test_polyak_moves_by_tau() -> None:
     # 1 + 0.25 (3 - 1) = 1.5
     assert polyak([torch.tensor(1.0)], [torch.tensor(3.0)], 0.25) == [torch.tensor(1.5)]
+
+
+def test_a_long_gradient_is_shortened_to_the_limit_and_a_short_one_left() -> None:
+    # (3, 4) over two leaves has the norm 5: with the limit 1 it becomes (0.6, 0.8), with 10 it stays.
+    grads = {"a": torch.tensor([3.0]), "b": [torch.tensor([[4.0]])]}
+    short, norm = clip_by_norm(grads, 1.0)
+    assert norm == 5
+    torch.testing.assert_close(short, {"a": torch.tensor([0.6]), "b": [torch.tensor([[0.8]])]}, rtol=1e-5, atol=0)
+    assert clip_by_norm(grads, 10.0)[0] == grads

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from roborl.nn import compile as under_test
-from roborl.nn.compile import compile_pure, compiler_problem
+from roborl.nn.compile import Compiler, compile_pure, compiler_problem
 
 
 class Scaled:
@@ -58,3 +58,28 @@ def test_switched_off_it_neither_looks_for_a_compiler_nor_records_a_tape(
     monkeypatch.setenv("CXX", "no-such-compiler")
     result = compile_pure(Scaled(2.0).times, enabled=False)({"x": torch.ones(1, requires_grad=True)})
     assert not result["x"].requires_grad
+
+
+def counted(state: dict[str, torch.Tensor], x: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    return {"sum": state["sum"] + x, "count": state["count"] + 1}, 2 * x
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_steps_in_place_overwrite_the_state_scalars_too(enabled: bool) -> None:
+    if enabled and compiler_problem() is not None:
+        pytest.skip("needs a C++ compiler")
+    state = {"sum": torch.zeros(2), "count": torch.zeros(())}
+    step = Compiler(enabled).in_place(counted, state)
+    for _ in range(3):
+        assert torch.equal(step(torch.ones(2)), torch.full((2,), 2.0))
+    assert torch.equal(state["sum"], torch.full((2,), 3.0)) and state["count"] == 3
+
+
+def test_a_function_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(under_test, "compile_pure", lambda function, *_: made.append(function) or function)
+    compiler, scaled = Compiler(enabled=False), Scaled(2.0)
+    assert compiler.pure(scaled.times) is compiler.pure(scaled.times)
+    for _ in range(2):
+        compiler.in_place(counted, {"sum": torch.zeros(2), "count": torch.zeros(())})
+    assert len(made) == 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from roborl.errors import UnknownName
-from roborl.nn.mlp import ensemble_mlp, init_ensemble, init_mlp, linear, mlp
+from roborl.nn.mlp import ensemble_mlp, init_ensemble, init_mlp, init_orthogonal, linear, mlp, mlp_and_features
 
 
 def test_an_mlp_equals_torch_modules_with_the_same_weights() -> None:
@@ -51,3 +51,22 @@ def test_bfloat16_does_not_round_what_a_network_gives() -> None:
 def test_an_unknown_activation_is_named_with_the_valid_ones() -> None:
     with pytest.raises(UnknownName, match="unknown activation 'rely'; did you mean 'relu'"):
         mlp(init_mlp(torch.Generator(), (1, 1)), torch.zeros(1, 1), activation="rely")
+
+
+def test_orthogonal_weights_keep_lengths_up_to_their_gain() -> None:
+    # 8 to 8 with sqrt(2): every vector becomes sqrt(2) times as long; the last layer 0.5 times.
+    first, last = init_orthogonal(torch.Generator().manual_seed(0), (8, 8, 8), 0.5, torch.float64)
+    x = torch.randn(4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close((x @ first["w"]).norm(dim=1), 2**0.5 * x.norm(dim=1))
+    torch.testing.assert_close((x @ last["w"]).norm(dim=1), 0.5 * x.norm(dim=1))
+    assert not first["b"].any() and not last["b"].any()
+
+
+def test_features_are_what_the_last_layer_reads_before_the_activation() -> None:
+    # x = 2: features 2 * -1 + 0.5 = -1.5, relu 0, output 3 * 0 + 1 = 1.
+    layers = [
+        {"w": torch.tensor([[-1.0]]), "b": torch.tensor([0.5])},
+        {"w": torch.tensor([[3.0]]), "b": torch.tensor([1.0])},
+    ]
+    out, features = mlp_and_features(layers, torch.tensor([[2.0]]), "relu")
+    assert (out.item(), features.item()) == (1.0, -1.5)

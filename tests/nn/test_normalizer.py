@@ -26,3 +26,13 @@ def test_an_unused_normalizer_is_exactly_the_identity() -> None:
 def test_normalized_observations_are_clipped_and_a_constant_one_stays_zero() -> None:
     state = update_normalizer(init_normalizer(2), torch.tensor([[-1.0, 5.0], [1.0, 5.0]]))  # mean (0, 5), var (1, 0)
     assert torch.equal(normalize(state, torch.tensor([[50.0, 5.0]]), clip=10.0), torch.tensor([[10.0, 0.0]]))
+
+
+def test_rows_without_weight_do_not_count() -> None:
+    g = torch.Generator().manual_seed(0)
+    state = update_normalizer(init_normalizer(2, torch.float64), torch.randn(7, 2, generator=g, dtype=torch.float64))
+    rows = torch.randn(9, 2, generator=g, dtype=torch.float64)
+    weight = (torch.arange(9) % 3 > 0).double()
+    expected = update_normalizer(state, rows[weight > 0])
+    torch.testing.assert_close(update_normalizer(state, rows, weight), expected)
+    torch.testing.assert_close(update_normalizer(state, rows, torch.zeros(9).double()), state)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from roborl.errors import CorruptFile
-from roborl.nn.tree import flatten, overwrite, tree_map, unflatten
+from roborl.nn.tree import flatten, from_vector, overwrite, to_vector, tree_map, unflatten
 
 
 class Pair(NamedTuple):
@@ -56,3 +56,18 @@ def test_overwrite_puts_a_tree_into_the_memory_of_another_and_returns_its_scalar
     changed = overwrite(into, {"a": torch.tensor([1.0, 2.0]), "b": [torch.tensor(3.0), torch.tensor([4.0])]})
     assert into["a"] is kept and kept.tolist() == [1.0, 2.0] and into["b"][1].tolist() == [4.0]
     assert [scalar.item() for scalar in changed] == [3.0] and into["b"][0].item() == 0.0
+
+
+def test_none_is_a_tree_without_leaves() -> None:
+    tree = {"memory": None, "w": torch.ones(1)}
+    assert list(flatten(tree)) == ["w"] and flatten(None) == {}
+    assert tree_map(torch.clone, tree) == tree and tree_map(torch.clone, None) is None
+    assert unflatten(tree, flatten(tree)) == tree
+
+
+def test_a_vector_holds_all_numbers_of_a_tree_in_order_and_gives_the_tree_back() -> None:
+    tree = {"w": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "more": [torch.tensor(5.0), torch.tensor([6.0])]}
+    vector = to_vector(tree)
+    assert vector.tolist() == [1, 2, 3, 4, 5, 6]
+    back = from_vector(tree, vector + 1)
+    assert back["w"].tolist() == [[2, 3], [4, 5]] and back["more"][0].item() == 6 and back["more"][1].tolist() == [7]

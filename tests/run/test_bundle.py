@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roborl import tasks
+from roborl.deploy.manifest import ACTION_LAW
 from roborl.deploy.runtime import Policy
 from roborl.run import api, bundle
 from roborl.run.bundle import compare_returns
 from roborl.run.policy import load_policy
+from roborl.sim import Sim
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +52,48 @@ def test_a_bundle_of_the_tracking_task_has_its_delays_histories_and_command(tmp_
     names = [term.name for term in manifest.observations]
     assert "command" in names and "pole_mass" not in names  # that is for critics alone
     assert manifest.observations[0].history == 3
-    assert manifest.action_law == "ctrl = default + scale * action"
+    assert manifest.action_law == ACTION_LAW
     report = bundle.verify(path, episodes=3)
     assert report.passed, report.table()
 
 
-def test_a_bundle_says_where_a_task_has_an_action_law_of_its_own_and_which_delay_it_was_trained_with(
-    tmp_path: Path,
-) -> None:
+def test_a_bundle_states_the_law_that_moves_targets_and_the_delay_that_it_was_trained_with(tmp_path: Path) -> None:
     settings = {"hidden": (8,), "batch_size": 8, "learning_starts": 40, "updates_per_step": 0.1}
     run: dict[str, Any] = {"steps": 50, "compile": False, "threads": 1, "tensorboard": False, "quiet": True}
     options = {"action_delay": [0, 1]}
     trained = api.train("sac", "ArmReach", out=tmp_path / "run", options=options, settings=settings, **run)
     manifest = Policy.load(api.export(trained.run_dir)).manifest
-    assert manifest.action_law.startswith("ArmReach.control: Move the targets on, within reach of the joints")
-    assert manifest.action_delay == (0, 1)
+    assert manifest.action_law == ACTION_LAW and manifest.action_delay == (0, 1)
+    # the Panda's first joint: half of 2.175 rad/s in 0.04 s, at most 0.15 rad before the joint, within its limits
+    first = manifest.actions[0]
+    assert (first.moves, first.lead, first.limits) == (True, 0.15, (-2.8973, 2.8973))
+    assert first.scale == pytest.approx(0.5 * 2.175 * 0.04)
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("Go1VelocityFlat", {}),
+        ("ArmPickPlace", {}),
+        ("ArmPickPlace", {"arm": "ur5e"}),
+        ("ArmPickPlace", {"action_mode": "joint_torque"}),
+        ("ArmPush", {}),
+    ],
+)
+def test_the_law_in_the_manifest_gives_the_controls_of_the_task(task: str, options: dict[str, Any]) -> None:
+    sim = Sim(tasks.load(task, action_delay=(0, 0), **options), num_threads=1)
+    sim.reset()
+    terms = bundle._describe_task(sim, {"task": task, "learner": "sac"}).actions
+    rng, f = np.random.default_rng(0), sim.fields
+    moved = 0
+    for step in range(100):
+        action = np.where(step % 30 < 25, 1.0, -1.0) * rng.uniform(0.0, 1.3, len(terms))  # until a limit, and back
+        before, joints = f.ctrl[0].copy(), [float(sim.batch.joint(t.name).qpos[0, 0]) if t.lead else 0.0 for t in terms]
+        sim.step(np.clip(action, sim.action_low, sim.action_high)[None])
+        wanted = [t.control(a, c, j) for t, a, c, j in zip(terms, action, before, joints, strict=False)]
+        assert f.ctrl[0, : len(terms)] == pytest.approx(np.array(wanted), abs=1e-12)
+        moved += np.count_nonzero(f.ctrl[0] != before)
+    assert moved > 500
 
 
 def test_verifying_runs_every_check_and_the_simulation(exported: Path) -> None:

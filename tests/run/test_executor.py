@@ -229,3 +229,25 @@ def test_an_environment_that_cannot_be_rendered_says_so() -> None:
     executor.reset(seeds(1))
     with pytest.raises(UsageError, match="roborltest/Count-v0 cannot be rendered: "):
         executor.picture(0)
+
+
+@pytest.mark.parametrize("task", ["ArmReach", "ArmPush", "ArmPickPlace"])
+@pytest.mark.parametrize("reward", ["dense", "sparse"])
+def test_goals_are_found_in_the_observations_and_paid_by_the_tasks_own_function(task: str, reward: str) -> None:
+    executor = make_executor(task, 3, options={"reward": reward})
+    goals = executor.goals
+    assert goals is not None
+    obs = executor.reset(np.arange(3, dtype=np.uint64))
+    width = executor.spaces.obs["policy"]
+    assert goals.shown == {"policy": (slice(width - 3, width),), "desired_goal": (slice(0, 3),)}
+    for group, places in goals.shown.items():
+        for where in places:
+            assert np.array_equal(obs[group][:, where], obs["desired_goal"])
+    step = executor.step(np.zeros((3, executor.spaces.action)))
+    paid = goals.reward(step.obs["achieved_goal"], step.obs["desired_goal"])
+    if reward == "sparse":
+        assert np.array_equal(paid, step.reward)
+    else:
+        assert (paid > 0).all() and (paid <= step.reward).all()
+    assert make_executor("PendulumSwingup", 1).goals is None
+    assert make_executor("Pendulum-v1", 1).goals is None

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from learners import OFF_POLICY
 
-from roborl.algos import LEARNERS, learner_class
+from roborl.algos import learner_class
 from roborl.data.replay import unpack
+from roborl.errors import UsageError
 from roborl.nn.tree import flatten, tree_map
 from roborl.run.config import RunConfig
 from roborl.run.executor import make_executor
@@ -14,14 +16,16 @@ from roborl.run.off_policy import OffPolicyLoop
 
 
 def make_loop(learner: str, task: str, compiled: bool) -> OffPolicyLoop:
-    settings = {"hidden": (16, 16), "batch_size": 8, "learning_starts": 8, "buffer_size": 100, "normalize_obs": True}
+    settings = {"hidden": (16, 16), "batch_size": 8, "learning_starts": 8, "buffer_size": 100}
+    if learner != "crossq":  # which normalises by itself
+        settings["normalize_obs"] = True
     config = RunConfig(learner, task, compile=compiled, settings=settings).resolve()
     executor = make_executor(task, 1)
     built: Any = learner_class(learner)(executor.spaces, config.learner_config())
     return OffPolicyLoop(config, built, executor)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", OFF_POLICY)
 def test_the_compiled_update_in_place_is_the_pure_one(learner: str) -> None:
     loop = make_loop(learner, "CartpoleTrack", compiled=True)  # its critics see more than its actor
     loop.begin()
@@ -54,3 +58,33 @@ def test_a_delayed_policy_is_updated_once_its_critics_updates_are_all_due() -> N
         updates.append(loop.updates)
     assert updates == [0] * 9 + [2, 2, 4, 4, 6, 6]  # one a step from step 9 on, taken in pairs
     assert (loop.state.critic_opt.count, loop.state.actor_opt.count) == (6, 3)
+
+
+def test_n_step_targets_and_hindsight_are_what_the_loop_learns_from() -> None:
+    options = {"reward": "sparse"}
+    for changes, wanted in (({}, "Replay"), ({"n_step": 3}, "NStep"), ({"hindsight": 4, "n_step": 2}, "Hindsight")):
+        settings = {"hidden": (16, 16), "batch_size": 64, "learning_starts": 160, **changes}
+        config = RunConfig("td3", "ArmReach", compile=False, settings=settings).resolve()
+        executor = make_executor("ArmReach", 2, options=options)
+        built: Any = learner_class("td3")(executor.spaces, config.learner_config())
+        loop = OffPolicyLoop(config, built, executor)
+        loop.begin()
+        while loop.env_steps < 164:
+            loop.advance()
+        assert type(loop._draw.__self__).__name__ == wanted  # pyright: ignore[reportFunctionMemberAccess]
+        batch = unpack(loop._draw(loop._sample, 500), loop.replay.layout)
+        assert torch.equal(batch.obs["policy"][:, -3:], batch.obs["desired_goal"])
+        gammas = torch.tensor([0.99**i for i in range(config.settings["n_step"])])
+        assert torch.isin(batch.discount, gammas).all()
+        # far from the goals that were drawn, near many of those that were reached
+        assert (batch.reward.max() == 0) == ("hindsight" in changes)
+
+
+def test_hindsight_without_goals_is_refused() -> None:
+    settings = {"hidden": (16, 16), "hindsight": 4}
+    for task in ("PendulumSwingup", "Pendulum-v1"):
+        config = RunConfig("sac", task, compile=False, settings=settings).resolve()
+        executor = make_executor(task, 1)
+        built: Any = learner_class("sac")(executor.spaces, config.learner_config())
+        with pytest.raises(UsageError, match="hindsight needs a task whose observations have an achieved_goal"):
+            OffPolicyLoop(config, built, executor)

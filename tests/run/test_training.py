@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict
+from learners import OFF_POLICY, small
 
 import roborl
 from roborl.algos import LEARNERS
@@ -24,9 +25,6 @@ from roborl.run.checkpoint import Checkpoints
 from roborl.run.config import RunConfig
 from roborl.run.log import read_metrics
 from roborl.run.training import default_run_dir
-
-OFF_POLICY = {"hidden": [8], "batch_size": 8, "learning_starts": 40, "updates_per_step": 0.1, "buffer_size": 5000}
-TINY: dict[str, Any] = {"ddpg": OFF_POLICY, "sac": OFF_POLICY, "td3": OFF_POLICY}
 
 MY_TASK = '''
 from dataclasses import dataclass
@@ -84,7 +82,7 @@ def run_config(learner: str, task: str, **changes: Any) -> RunConfig:
         "checkpoint_every": 60,
         "tensorboard": False,
     }
-    settings = TINY[learner] | changes.pop("settings", {})
+    settings = small(learner, **changes.pop("settings", {}))
     return RunConfig(learner, task, **(common | changes), settings=settings)
 
 
@@ -114,17 +112,19 @@ def test_every_learner_trains_on_our_tasks_on_gymnasiums_and_on_a_users_own(
     assert Checkpoints(result.run_dir).list() == [60, result.env_steps]
     rows = read_metrics(result.run_dir)
     assert [row["env_steps"] for row in rows] == [40, 80, 120]
-    assert {"wall_s", "updates", "episode_return", "episode_length", "critic_loss", "actor_loss"} <= set(rows[-1])
+    assert {"wall_s", "updates", "episode_return", "episode_length"} <= set(rows[-1])
+    assert any(name.endswith("loss") for name in rows[-1])
     assert all(0 <= a["wall_s"] <= b["wall_s"] for a, b in zip(rows, rows[1:], strict=False))
-    action = replay_of(result.run_dir).rows_between(0, 5)[0][:, :, -4]
-    assert (np.abs(action) <= 1.0).all() and np.abs(action).max() > 0.1
+    if learner in OFF_POLICY:
+        action = replay_of(result.run_dir).rows_between(0, 5)[0][:, :, -4]
+        assert (np.abs(action) <= 1.0).all() and np.abs(action).max() > 0.1
 
 
 def test_the_folder_holds_the_whole_configuration_and_the_versions(tmp_path: Path) -> None:
     training.train(run_config("sac", "PendulumSwingup", steps=50), tmp_path / "runs" / "a", quiet=True)
     config = RunConfig.load(tmp_path / "runs" / "a" / "config.json")
     assert config.task == "roborl/PendulumSwingup-v1" and config.settings["gamma"] == 0.99
-    assert config.learner_config().hidden == (8,)
+    assert config.learner_config().hidden == (8, 8)
     versions = json.loads((tmp_path / "runs" / "a" / "versions.json").read_text())
     assert versions == {"roborl": roborl.__version__, "torch": torch.__version__}
 

@@ -32,6 +32,36 @@ def test_control_is_default_plus_scale_times_action():
     assert sim.fields.ctrl.tolist() == [[0.5 - 0.25]]
 
 
+def test_an_entry_that_moves_adds_to_the_control_before_within_its_lead_and_limits():
+    law = Action(("slide",), (-1.0,), (1.0,), scale=0.1, moves=(True,), lead=(0.25,), lower=(-0.15,), upper=(0.5,))
+    sim = Sim(cartpole(law, driven=lambda self, f: f.qpos[:, :1]))
+    sim.reset()
+    sim.fields.qpos[:, 0] = 0.0
+    # 0.1 a step, of an action of 3 no more than of 1; 0.25 before the joint, which is at 0; back, until its own limit
+    wanted = [
+        (1.0, 0.1),
+        (3.0, 0.2),
+        (1.0, 0.25),
+        (-1.0, 0.15),
+        (-1.0, 0.05),
+        (-1.0, -0.05),
+        (-1.0, -0.15),
+        (-1.0, -0.15),
+    ]
+    for action, control in wanted:
+        sim.step(np.array([[action]]))
+        assert sim.fields.ctrl[0, 0] == pytest.approx(control, abs=1e-15)
+        sim.fields.qpos[:, 0] = 0.0
+
+
+def test_who_gives_a_lead_says_which_joints_it_is_before():
+    law = Action(("slide",), (-1.0,), (1.0,), moves=(True,), lead=(0.25,))
+    sim = Sim(cartpole(law))
+    sim.reset()
+    with pytest.raises(ConfigError, match="Plain.action has a lead: define driven"):
+        sim.step(np.zeros((1, 1)))
+
+
 @pytest.mark.parametrize("delay", [1, 3])
 def test_a_delayed_action_takes_effect_exactly_so_many_steps_later(delay):
     sim = Sim(cartpole(Action(delay=(delay, delay))))
@@ -60,6 +90,9 @@ def test_a_drawn_delay_is_constant_within_an_episode_and_varies_between_them():
         ({"delay": (-1, 0)}, "delay"),
         ({"delay": (2, 1)}, "delay"),
         ({"low": (0.0,)}, "together"),
+        ({"lower": (0.0,)}, "Action.lower and Action.upper must be given together"),
+        ({"names": ("a",), "moves": (True,)}, "Action.moves needs the action's bounds"),
+        ({"names": ("a",), "lead": (0.1, 0.1)}, "Action.lead needs an entry for each of Action.names"),
     ],
 )
 def test_a_field_outside_what_is_allowed_is_named(arguments, named):

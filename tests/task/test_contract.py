@@ -10,7 +10,7 @@ import torch
 
 from roborl.errors import UnknownName
 from roborl.task import Fields, Randomization, Residual, Task
-from roborl.task.contract import UnsupportedCost, stage_cost, terminal_cost
+from roborl.task.contract import UnsupportedCost, UnsupportedGoals, stage_cost, terminal_cost
 
 
 @dataclass(frozen=True)
@@ -97,3 +97,8 @@ def test_without_residuals_the_terminal_cost_is_zero_on_numpy_and_on_torch():
     assert terminal_cost(Reach(), FIELDS).tolist() == [0.0, 0.0]
     on_torch = Fields(array_api_compat.torch, {"qpos": torch.ones(3, 1)}, {}, {})
     assert terminal_cost(Reach(), on_torch).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_task_without_goals_says_so() -> None:
+    with pytest.raises(UnsupportedGoals, match="Reach has no goals; define goal_reward"):
+        Reach().goal_reward(np.zeros((1, 3)), np.zeros((1, 3)), np)

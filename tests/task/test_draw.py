@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from roborl.task.draw import Draw, threefry2x64
+from roborl.task.draw import Draw, _cos_of_turns, threefry2x64
 
 ZEROS, ONES = (0, 0), (2**64 - 1, 2**64 - 1)
 PI = (0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89)
@@ -78,6 +78,15 @@ def test_uniform_numbers_are_uniform_over_names_sizes_and_simulations():
     shifted = draw.uniform("c", -2.0, 3.0)
     assert shifted.min() >= -2.0 and shifted.max() < 3.0
     assert distance_to_uniform((shifted[:, 0] + 2.0) / 5.0) < 1.95
+
+
+def test_the_cosine_of_turns_is_that_of_the_angle_to_the_last_bits():
+    turns = np.concatenate((np.linspace(0.0, 1.0, 100_001)[:-1], np.arange(8) / 8.0))
+    # in extended precision: 2 pi t rounded to a double would be off by more than the cosine may be
+    exact = np.cos(2.0 * np.longdouble("3.14159265358979323846") * turns.astype(np.longdouble))
+    assert float(np.abs(_cos_of_turns(turns) - exact).max()) < 2.5e-16
+    quarters = _cos_of_turns(np.array([0.0, 0.25, 0.5, 0.75]))
+    assert quarters.tolist() == [1.0, 0.0, -1.0, 0.0]
 
 
 def test_normal_numbers_are_normal():

@@ -29,13 +29,13 @@ def test_masses_are_uniform_between_the_two_multiples():
     assert values.std() == pytest.approx(0.15 / math.sqrt(12.0), abs=0.002)
 
 
-def test_mass_and_inertia_are_written_to_the_given_rows_alone():
+def test_mass_and_inertia_are_those_of_the_body_alone():
     fields = {
         "body_mass": np.tile(MODEL.body_mass, (4, 1)),
         "body_inertia": np.tile(MODEL.body_inertia, (4, 1, 1)),
     }
     pole = MODEL.body("pole").id
-    BodyMass("pole").bind(MODEL)(fields, np.array([1, 3]), np.array([[0.2], [0.05]]))
+    BodyMass("pole").bind(MODEL)(fields, np.array([[0.1], [0.2], [0.1], [0.05]]))
     assert fields["body_mass"][:, pole].tolist() == [0.1, 0.2, 0.1, 0.05]
     ratio = fields["body_inertia"][:, pole] / MODEL.body_inertia[pole]
     assert ratio == pytest.approx(np.tile([[1.0], [2.0], [1.0], [0.5]], (1, 3)))

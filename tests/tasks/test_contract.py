@@ -9,9 +9,10 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from realism import PLAIN_AND_REAL, task_of
+from realism import EVERY_VARIANT, task_of, variants
 
 from roborl import tasks
+from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.envs import TaskVectorEnv
 from roborl.errors import NonFinite, UnknownName, UsageError
 from roborl.sim import Sim
@@ -19,6 +20,7 @@ from roborl.task import Draw, Fields, Task
 from roborl.task.contract import stage_cost, terminal_cost
 
 every_task = pytest.mark.parametrize("task_id", tasks.TASKS)
+every_variant = pytest.mark.parametrize(("task_id", "real", "options"), EVERY_VARIANT)
 
 
 def random_actions(sim: Sim, steps: int, seed: int = 0) -> np.ndarray:
@@ -31,17 +33,7 @@ def bang_bang_actions(sim: Sim, steps: int, seed: int = 0) -> np.ndarray:
     return np.where(np.random.default_rng(seed).random(shape) < 0.5, sim.action_low, sim.action_high)
 
 
-VARIANTS = [
-    pytest.param(task_id, real, {}, id=task_id + ("-real" if real else "")) for task_id, real in PLAIN_AND_REAL
-] + [
-    pytest.param(task_id, False, {name: not value}, id=f"{task_id}-{name}")
-    for task_id in tasks.TASKS
-    for name, value in tasks.load(task_id).options().items()
-    if isinstance(value, bool)
-]
-
-
-@pytest.mark.parametrize(("task_id", "real", "options"), VARIANTS)
+@every_variant
 @pytest.mark.parametrize("actions", [random_actions, bang_bang_actions])
 def test_ten_thousand_steps_give_finite_values_of_the_declared_shapes(task_id, real, options, actions):
     env = TaskVectorEnv(task_of(task_id, real, **options), 20, num_threads=1)
@@ -64,6 +56,41 @@ def test_ten_thousand_steps_give_finite_values_of_the_declared_shapes(task_id, r
         assert np.array_equal(reward, sum(terms[1:], start=terms[0]))
         if succeeds:
             assert info["success"].shape == (20,) and info["success"].dtype == bool
+
+
+@every_variant
+def test_a_planner_predicts_the_rewards_and_observations_that_the_environment_then_gives(task_id, real, options):
+    """To the bit, also of fields as stepped: with the environment's own seed, even what is drawn on the way."""
+    task = task_of(task_id, real, **options)
+    dynamics = MujocoDynamics(task, num_threads=1)
+    sim = Sim(task, num_threads=1, seeds=np.array([7], np.uint64))
+    sim.reset()
+    before, *actions = random_actions(sim, 13)
+    sim.step(before)
+    x, future = sim.state(), np.stack([action[0] for action in actions])
+    # the same actions twice: in rows beside one another nothing differs
+    rollout = dynamics.rollout(x, np.stack((future, future)), seed=7)
+    ended = False
+    for t, action in enumerate(actions):
+        predicted = dynamics.step(x, action, seed=7)
+        result = sim.step(action)
+        assert predicted.reward == result.reward and predicted.terminated == result.terminated
+        assert (rollout.rewards[:, t] == (0.0 if ended else result.reward[0])).all()
+        x = predicted.x
+        foreseen, seen = dynamics.observe(x), sim.observe()
+        assert foreseen.keys() == seen.keys()
+        assert all(np.array_equal(foreseen[group], seen[group]) for group in seen)
+        ended |= bool(result.terminated[0])
+
+
+def test_the_variants_have_every_value_of_an_option_that_has_few():
+    assert variants("ArmPush") == [
+        {},
+        {"arm": "ur5e"},
+        {"reward": "sparse"},
+        {"action_mode": "joint_torque"},
+    ]
+    assert {"contact_forces": True} in variants("Ant") and {"sparse": True} in variants("AcrobotSwingup")
 
 
 @every_task
@@ -133,6 +160,7 @@ def test_its_functions_are_the_same_on_numpy_and_on_torch(task_id, precision, to
         result |= {f"group {k}": v for k, v in sim.observer.observe(after).items()}
         result |= {
             "control": task.control(before, given),
+            **{f"derived {k}": v for k, v in task.derive(after).items()},
             **{f"start {k}": v for k, v in task.reset(draw_at(0, convert), before).items()},
             **{f"advance {k}": v for k, v in task.advance(after, given, draw_at(9, convert)).items()},
             "stage cost": stage_cost(task, after, given),

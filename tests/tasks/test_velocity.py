@@ -9,7 +9,7 @@ import pytest
 from roborl import tasks
 from roborl.errors import ConfigError
 from roborl.sim import Sim
-from roborl.task import Fields
+from roborl.task import Fields, gravity_in_base, rotate_into
 from roborl.tasks.go1_velocity import Go1VelocityRough
 from roborl.tasks.velocity import Velocity, uniform_noise
 
@@ -90,17 +90,31 @@ def test_observations_are_current_and_relative_to_the_default_pose(name):
 
 
 @pytest.mark.parametrize("name", IDS)
+def test_the_bases_velocity_and_its_lean_are_those_of_its_free_joint(name):
+    task, sim = make(name, 8)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        sim.step(rng.uniform(-1, 1, (8, len(task.joints))))
+    f = sim.fields
+    assert task.base_lin_vel(f) == pytest.approx(rotate_into(np, f.qpos[:, 3:7], f.qvel[:, :3]), abs=1e-12)
+    assert task.up(f) == pytest.approx(-gravity_in_base(np, f.qpos[:, 3:7]), abs=1e-12)
+    assert np.ptp(task.up(f)[:, 2]) > 0.01
+    seen = sim.observe()["critic"][:, 6:9]
+    assert seen == pytest.approx(gravity_in_base(np, f.qpos[:, 3:7]), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", IDS)
 def test_a_robot_starts_on_the_ground_and_not_in_it(name):
     task, sim = make(name, 64)
-    height = task.foot_height(sim.fields)
+    height = sim.fields.foot_height
     lowest = height.min(axis=1)  # the G1's soles lean a little, and its foot's site is their middle
     assert (lowest > -1e-6).all() and (lowest < 1e-3).all()
-    assert task.height(sim.fields) == pytest.approx(task.stand_m, abs=1e-6)
+    assert sim.fields.base_height[:, 0] == pytest.approx(task.stand_m, abs=1e-6)
     assert not task.terminated(sim.fields).any()
     for _ in range(10):
         sim.step(np.zeros((64, len(task.joints))))
     assert (task.foot_contact(sim.fields).sum(axis=1) > 0).all()
-    assert np.abs(task.foot_height(sim.fields)).max() < 0.02
+    assert np.abs(sim.fields.foot_height).max() < 0.02
 
 
 def flat_fields(task: Velocity, command: list[float], last: float = 0.0, **arrays: Any) -> Fields:
@@ -115,8 +129,13 @@ def flat_fields(task: Velocity, command: list[float], last: float = 0.0, **array
     memory = {"command": command, "action/last": [last] * nj, "air_time": [0.0] * n, "ground_time": [1.0] * n}
     for name, value in arrays.items():
         (memory if name in memory else row)[name] = value
+    quaternion, velocity = (np.array([row[k][:m]], float) for k, m in (("qpos", 7), ("qvel", 3)))
+    quaternion = quaternion[:, 3:]
+    base = (*rotate_into(np, quaternion, velocity)[0], *-gravity_in_base(np, quaternion)[0])
+    row["sensordata"] = [*row["sensordata"], *base]
     as_rows = [{name: np.array([value], dtype=float) for name, value in part.items()} for part in (row, memory)]
-    return Fields(np, as_rows[0], {}, as_rows[1])
+    derived = task.derive(Fields(np, as_rows[0], {}, {}))
+    return Fields(np, as_rows[0] | derived, {}, as_rows[1])
 
 
 def terms_of(task: Velocity, before: Fields, action: float, after: Fields) -> dict[str, float]:
@@ -220,6 +239,10 @@ def test_falling_ends_an_episode(name):
         sim.fields.qpos[i, 3:7] = [math.cos(half), 0, math.sin(half), 0]
     sim.fields.qpos[4, 2] -= task.stand_m - task.lowest_m + 1e-6
     sim.fields.qpos[5, 2] -= task.stand_m - task.lowest_m - 1e-6
+    sim.batch.forward()
+    sim.fields.sensordata[...] = sim.batch.bind("sensordata")
+    for name, value in task.derive(sim.fields).items():
+        getattr(sim.fields, name)[...] = value
     assert task.terminated(sim.fields).tolist() == [False, True, False, True, True, False]
 
 
@@ -243,7 +266,7 @@ def test_timers_count_the_feets_phases():
     seen = set()
     for _ in range(60):
         sim.step(rng.uniform(-1, 1, (8, 12)))
-        down = task.foot_contact(sim.fields) | (task.foot_height(sim.fields) < 0.01)
+        down = task.foot_contact(sim.fields) | (sim.fields.foot_height < 0.01)
         seen |= set(down.ravel().tolist())
         air, ground = np.where(down, 0.0, air + 0.02), np.where(down, ground + 0.02, 0.0)
         assert np.array_equal(sim.fields.memory["air_time"], air)
@@ -289,12 +312,12 @@ def test_a_foot_is_as_high_as_it_is_over_the_ground_beneath_it():
     task, sim = rough(32)
     x, y = sim.fields.sensordata[:, 7:19:3], sim.fields.sensordata[:, 8:19:3]
     z = sim.fields.sensordata[:, 9:19:3]
-    assert task.foot_height(sim.fields) == pytest.approx(z - 0.02 - task.terrain.height(np, x, y), abs=1e-12)
+    assert sim.fields.foot_height == pytest.approx(z - 0.02 - task.terrain.height(np, x, y), abs=1e-12)
     for _ in range(50):
         sim.step(np.zeros((32, 12)))
     standing = ~task.terminated(sim.fields) & task.foot_contact(sim.fields).all(axis=1)
     assert standing.sum() > 20
-    assert np.abs(task.foot_height(sim.fields)[standing]).max() < 5e-3
+    assert np.abs(sim.fields.foot_height[standing]).max() < 5e-3
 
 
 def test_good_tracking_goes_up_a_level_and_bad_goes_down():

@@ -1,0 +1,229 @@
+"""Advantage actor-critic: one gradient step on each short rollout, then it is forgotten.
+
+Mnih et al. 2016, "Asynchronous methods for deep reinforcement learning", https://arxiv.org/abs/1602.01783, section 4,
+in its synchronous form, with Adam. With one epoch of one batch, without standardised advantages, PPO takes the same
+step. With a rollout of one step of each environment and ``gae_lambda`` 0 it is the online actor-critic: each step's
+temporal difference teaches both (Sutton and Barto 2018, section 13.5).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from roborl.data.returns import gae, weighted_mean
+from roborl.errors import ConfigError, check_count, check_in, check_range
+from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
+from roborl.nn.actor import OBS_CLIP, ActorCritic, act, init_actor_critic, policy_graph
+from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
+from roborl.nn.compile import Compiler
+from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
+from roborl.nn.graph import PolicyGraph
+from roborl.nn.mlp import ACTIVATIONS, mlp
+from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.tree import tree_map
+
+#: Scaled rewards are clipped to +- this.
+REWARD_CLIP = 10.0
+
+#: Adam's epsilon.
+ADAM_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class A2CConfig:
+    """Settings of advantage actor-critic."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of actor and critic."""
+    activation: str = "tanh"
+    """Between the layers: "tanh", "relu" or "elu"."""
+    rollout_size: int = 64
+    """Environment steps in a rollout, all environments together; rounded up to whole steps of each."""
+    learning_rate: float = 7e-4
+    """Adam's step size."""
+    anneal_steps: int | None = None
+    """Environment steps over which the step size falls linearly to 0; None: it stays."""
+    gamma: float = 0.99
+    """Discount per control step."""
+    gae_lambda: float = 0.95
+    """Decay of the advantage estimate: 0 trusts the values, 1 the rewards."""
+    value_coefficient: float = 0.5
+    """Weight of the critic's loss."""
+    entropy_coefficient: float = 0.0
+    """Weight of the bonus for the policy's entropy."""
+    max_grad_norm: float = 0.5
+    """The gradient's greatest norm, actor and critic together."""
+    normalize_obs: bool = True
+    """Whether observations are divided by their running deviation after their running mean is taken off."""
+    normalize_reward: bool = True
+    """Whether rewards are divided by the running deviation of the episodes' discounted returns."""
+    init_log_std: float = 0.0
+    """First logarithm of the policy's standard deviation, in units in which actions reach from -1 to 1."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not isinstance(self.hidden, tuple) or not self.hidden:
+            raise ConfigError(f"hidden must be a tuple of one or more widths, as (64, 64), got {self.hidden!r}")
+        for width in self.hidden:
+            check_count("each width in hidden", width, 1)
+        check_in("activation", self.activation, ACTIVATIONS)
+        check_count("rollout_size", self.rollout_size, 1)
+        if self.anneal_steps is not None:
+            check_count("anneal_steps", self.anneal_steps, 1)
+        for name in ("learning_rate", "gamma", "gae_lambda"):
+            check_range(name, getattr(self, name), 0.0, 1.0)
+        for name in ("value_coefficient", "entropy_coefficient"):
+            check_range(name, getattr(self, name), 0.0)
+        check_range("max_grad_norm", self.max_grad_norm, 0.0, open_low=True)
+        for name in ("normalize_obs", "normalize_reward"):
+            check_in(name, getattr(self, name), (False, True))
+        check_range("init_log_std", self.init_log_std)
+
+
+class A2CState(NamedTuple):
+    """Everything A2C has learned."""
+
+    params: ActorCritic
+    """What gradients are taken of."""
+    opt: AdamState
+    normalizer: dict[str, NormalizerState]
+    """Observation group to its statistics, for the groups that are read."""
+    returns: NormalizerState
+    """Statistics of the episodes' discounted returns so far, (1,)."""
+    env_steps: Tensor
+    """(), float64: live steps learned from, by which the step size is annealed."""
+
+
+class Batch(NamedTuple):
+    """B steps; what they teach is fixed before any gradient is taken."""
+
+    obs: Tensor
+    """(B, policy width), normalised."""
+    critic_obs: Tensor
+    """(B, critic width), normalised."""
+    action: Tensor
+    """(B, A), unclipped."""
+    advantage: Tensor
+    """(B,)."""
+    target: Tensor
+    """(B,), of the value."""
+    live: Tensor
+    """(B,), the weight in all losses: 0 for dead steps."""
+
+
+def loss(params: ActorCritic, batch: Batch, config: A2CConfig) -> tuple[Tensor, Metrics]:
+    """Return ``-log pi(a|s) A + c_1 (V - target)^2 - c_2 H`` (2016, section 4) and its parts, means over live steps."""
+    mean = mlp(params.actor.mean, batch.obs, config.activation)
+    value = mlp(params.critic, batch.critic_obs, config.activation).squeeze(-1)
+    log_prob = gaussian_log_prob(mean, params.actor.log_std, batch.action)
+    actor_loss = -weighted_mean(log_prob * batch.advantage, batch.live)
+    critic_loss = weighted_mean((value - batch.target).square(), batch.live)
+    entropy = gaussian_entropy(params.actor.log_std)
+    total = actor_loss + config.value_coefficient * critic_loss - config.entropy_coefficient * entropy
+    return total, {"actor_loss": actor_loss, "critic_loss": critic_loss, "entropy": entropy}
+
+
+def update(state: A2CState, rollout: Rollout, config: A2CConfig, critic_group: str) -> tuple[A2CState, Metrics]:
+    """Take one step of actor and critic on a whole rollout; pure."""
+    steps, n = rollout.reward.shape
+    live = rollout.live.reshape(-1)
+    returns, reward = state.returns, rollout.reward
+    if config.normalize_reward:
+        returns = update_normalizer(returns, rollout.return_so_far.reshape(-1, 1), live)
+        reward = (reward * inverse_std(returns)).clamp(-REWARD_CLIP, REWARD_CLIP)
+    clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
+    flat = {group: obs.reshape((steps + 1) * n, -1) for group, obs in rollout.obs.items()}
+    obs = {group: normalize(stats, flat[group], clip) for group, stats in state.normalizer.items()}
+
+    value = mlp(state.params.critic, obs[critic_group], config.activation).reshape(steps + 1, n)
+    advantage, target = gae(reward, value, rollout.terminated, rollout.truncated, config.gamma, config.gae_lambda)
+    batch = Batch(
+        obs=obs["policy"][: steps * n],
+        critic_obs=obs[critic_group][: steps * n],
+        action=rollout.action.reshape(steps * n, -1),
+        advantage=advantage.reshape(-1),
+        target=target.reshape(-1),
+        live=live,
+    )
+    grads, (_, metrics) = torch.func.grad_and_value(loss, has_aux=True)(state.params, batch, config)
+    grads, norm = clip_by_norm(grads, config.max_grad_norm)
+    env_steps = state.env_steps + live.double().sum()
+    rate = torch.full_like(env_steps, config.learning_rate)
+    if config.anneal_steps is not None:
+        rate = rate * (1 - env_steps / config.anneal_steps).clamp_min(0.0)
+    params, opt = adam(state.params, grads, state.opt, rate, eps=ADAM_EPS)
+    state = state._replace(params=params, opt=opt, returns=returns, env_steps=env_steps)
+    return state, metrics | {"grad_norm": norm}
+
+
+class A2C(OnPolicyLearner):
+    """Advantage actor-critic: ties the functions above to the training loop."""
+
+    name: ClassVar[str] = "a2c"
+    Config: ClassVar[type] = A2CConfig
+    config: A2CConfig
+
+    def init(
+        self,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> A2CState:
+        """Draw actor and critic."""
+        spaces, config = self.spaces, self.config
+        params = init_actor_critic(generator, spaces, config.hidden, config.init_log_std, dtype)
+        groups = dict.fromkeys(("policy", spaces.critic_group))
+        state = A2CState(
+            params=params,
+            opt=init_adam(params),
+            normalizer={group: init_normalizer(spaces.obs[group], dtype) for group in groups},
+            returns=init_normalizer(1, dtype),
+            env_steps=torch.zeros((), dtype=torch.float64),
+        )
+        return tree_map(lambda leaf: leaf.to(device), state)
+
+    def act(
+        self, state: A2CState, obs: Obs, memory: None, noise: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor], None]:
+        """Return ``mean + std noise``, and the mean, clipped to [-1, 1], without noise."""
+        seen = obs["policy"]
+        if self.config.normalize_obs:
+            seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
+        return act(state.params.actor, seen, noise, self.config.activation), {}, memory
+
+    def act_noise_shape(self, n: int) -> tuple[int, ...]:
+        """Return (n, A)."""
+        return (n, self.spaces.action)
+
+    def observe(self, state: A2CState, obs: Obs) -> A2CState:
+        """Return the state with the statistics of N more observations, where they are normalised."""
+        if not self.observes:
+            return state
+        return state._replace(
+            normalizer={group: update_normalizer(old, obs[group]) for group, old in state.normalizer.items()}
+        )
+
+    @property
+    def observes(self) -> bool:
+        """Whether observations are normalised."""
+        return self.config.normalize_obs
+
+    def learn(
+        self, state: A2CState, rollout: Rollout, generator: torch.Generator, compiler: Compiler
+    ) -> tuple[A2CState, Metrics]:
+        """Take the one step; see `OnPolicyLearner`."""
+        return state, compiler.in_place(self.update, state)(rollout)
+
+    def update(self, state: A2CState, rollout: Rollout) -> tuple[A2CState, Metrics]:
+        """Take one step; see the function `update` of this module."""
+        return update(state, rollout, self.config, self.spaces.critic_group)
+
+    def policy_graph(self, state: A2CState) -> PolicyGraph:
+        """Return the clipped mean of the raw policy observation, the normaliser included."""
+        stats = state.normalizer["policy"] if self.config.normalize_obs else None
+        return policy_graph(state.params.actor, stats, self.config.activation)

@@ -1,0 +1,312 @@
+"""Proximal policy optimisation: several epochs of minibatches on each rollout, with ratios clipped.
+
+Schulman et al. 2017, "Proximal policy optimization algorithms", https://arxiv.org/abs/1707.06347, whose equations are
+cited below, with the details that Huang et al. 2022, "The 37 implementation details of proximal policy optimization",
+show to matter. PFO, the term that keeps the features from collapsing, is that of Moalla et al. 2024, "No
+representation, no trust", https://arxiv.org/abs/2405.00662.
+
+A rollout is prepared by one pure function, learned from by another, a minibatch a call.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from roborl.data.returns import gae, standardized, weighted_mean
+from roborl.errors import ConfigError, check_count, check_in, check_range
+from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
+from roborl.nn.actor import OBS_CLIP, ActorCritic, act, init_actor_critic, policy_graph
+from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
+from roborl.nn.collapse import collapse_metrics
+from roborl.nn.compile import Compiler
+from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
+from roborl.nn.graph import PolicyGraph
+from roborl.nn.mlp import ACTIVATIONS, mlp, mlp_and_features
+from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.tree import tree_map
+
+#: Scaled rewards are clipped to +- this.
+REWARD_CLIP = 10.0
+
+#: Adam's epsilon.
+ADAM_EPS = 1e-5
+
+#: States, at random, of which the signs of collapse are taken after each rollout.
+COLLAPSE_STATES = 1024
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Settings of proximal policy optimisation."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of actor and critic."""
+    activation: str = "tanh"
+    """Between the layers: "tanh", "relu" or "elu"."""
+    rollout_size: int = 2048
+    """Environment steps in a rollout, all environments together; rounded up to whole steps of each."""
+    batch_size: int = 64
+    """Steps in a minibatch."""
+    epochs: int = 10
+    """How often each rollout is learned from."""
+    learning_rate: float = 3e-4
+    """Adam's step size."""
+    anneal_steps: int | None = None
+    """Environment steps over which the step size falls linearly to 0; None: it stays."""
+    gamma: float = 0.99
+    """Discount per control step."""
+    gae_lambda: float = 0.95
+    """Decay of the advantage estimate: 0 trusts the values, 1 the rewards."""
+    clip: float = 0.2
+    """How far the ratio of new to old probability may leave 1 before there is nothing more to gain."""
+    value_coefficient: float = 0.5
+    """Weight of the critic's loss."""
+    entropy_coefficient: float = 0.0
+    """Weight of the bonus for the policy's entropy."""
+    pfo_coefficient: float = 0.0
+    """Weight of the mean squared change of the policy's last hidden pre-activations since the rollout."""
+    max_grad_norm: float = 0.5
+    """The gradient's greatest norm, actor and critic together."""
+    normalize_advantage: bool = True
+    """Whether the advantages of each minibatch are standardised."""
+    normalize_obs: bool = True
+    """Whether observations are divided by their running deviation after their running mean is taken off."""
+    normalize_reward: bool = True
+    """Whether rewards are divided by the running deviation of the episodes' discounted returns."""
+    target_kl: float | None = None
+    """No epoch follows one whose mean divergence [nat] from the rollout's policy is above this; None: all do."""
+    init_log_std: float = 0.0
+    """First logarithm of the policy's standard deviation, in units in which actions reach from -1 to 1."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not isinstance(self.hidden, tuple) or not self.hidden:
+            raise ConfigError(f"hidden must be a tuple of one or more widths, as (64, 64), got {self.hidden!r}")
+        for width in self.hidden:
+            check_count("each width in hidden", width, 1)
+        check_in("activation", self.activation, ACTIVATIONS)
+        check_count("batch_size", self.batch_size, 1)
+        check_count("rollout_size", self.rollout_size, self.batch_size)
+        check_count("epochs", self.epochs, 1)
+        if self.anneal_steps is not None:
+            check_count("anneal_steps", self.anneal_steps, 1)
+        for name in ("learning_rate", "gamma", "gae_lambda"):
+            check_range(name, getattr(self, name), 0.0, 1.0)
+        for name in ("value_coefficient", "entropy_coefficient", "pfo_coefficient"):
+            check_range(name, getattr(self, name), 0.0)
+        for name in ("clip", "max_grad_norm"):
+            check_range(name, getattr(self, name), 0.0, open_low=True)
+        for name in ("normalize_advantage", "normalize_obs", "normalize_reward"):
+            check_in(name, getattr(self, name), (False, True))
+        if self.target_kl is not None:
+            check_range("target_kl", self.target_kl, 0.0, open_low=True)
+        check_range("init_log_std", self.init_log_std)
+
+
+class PPOState(NamedTuple):
+    """Everything PPO has learned."""
+
+    params: ActorCritic
+    """What gradients are taken of."""
+    opt: AdamState
+    normalizer: dict[str, NormalizerState]
+    """Observation group to its statistics, for the groups that are read."""
+    returns: NormalizerState
+    """Statistics of the episodes' discounted returns so far, (1,)."""
+    env_steps: Tensor
+    """(), float64: live steps learned from, by which the step size is annealed."""
+
+
+class Batch(NamedTuple):
+    """B steps in any order, with what does not change while they are learned from."""
+
+    obs: Tensor
+    """(B, policy width), normalised."""
+    critic_obs: Tensor
+    """(B, critic width), normalised."""
+    action: Tensor
+    """(B, A), unclipped."""
+    log_prob: Tensor
+    """(B,), of the action under the rollout's policy."""
+    features: Tensor
+    """(B, H), the last hidden pre-activations of the rollout's policy."""
+    advantage: Tensor
+    """(B,)."""
+    target: Tensor
+    """(B,), of the value."""
+    live: Tensor
+    """(B,), the weight in all losses: 0 for dead steps."""
+
+
+def prepare(state: PPOState, rollout: Rollout, config: PPOConfig, critic_group: str) -> tuple[PPOState, Batch]:
+    """Count a rollout's rewards and turn it into a batch of T N steps; pure.
+
+    Advantages and targets are computed once a rollout, with the critic as it was (2017, algorithm 1).
+    """
+    steps, n = rollout.reward.shape
+    live, so_far = rollout.live.reshape(-1), rollout.return_so_far.reshape(-1, 1)
+    returns, reward = state.returns, rollout.reward
+    if config.normalize_reward:
+        returns = update_normalizer(returns, so_far, live)
+        reward = (reward * inverse_std(returns)).clamp(-REWARD_CLIP, REWARD_CLIP)
+    clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
+    flat = {name: stats_obs.reshape((steps + 1) * n, -1) for name, stats_obs in rollout.obs.items()}
+    obs = {group: normalize(stats, flat[group], clip) for group, stats in state.normalizer.items()}
+
+    value = mlp(state.params.critic, obs[critic_group], config.activation).reshape(steps + 1, n)
+    advantage, target = gae(reward, value, rollout.terminated, rollout.truncated, config.gamma, config.gae_lambda)
+    seen, action = obs["policy"][: steps * n], rollout.action.reshape(steps * n, -1)
+    mean, features = mlp_and_features(state.params.actor.mean, seen, config.activation)
+    batch = Batch(
+        obs=seen,
+        critic_obs=obs[critic_group][: steps * n],
+        action=action,
+        log_prob=gaussian_log_prob(mean, state.params.actor.log_std, action),
+        features=features,
+        advantage=advantage.reshape(-1),
+        target=target.reshape(-1),
+        live=live,
+    )
+    return state._replace(returns=returns, env_steps=state.env_steps + live.double().sum()), batch
+
+
+def surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """Return ``min(r A, clip(r, 1 - eps, 1 + eps) A)``, of which more is better (2017, eq. 7); (B,) all."""
+    assert log_ratio.shape == advantage.shape
+    ratio = log_ratio.exp()
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def loss(params: ActorCritic, batch: Batch, config: PPOConfig) -> tuple[Tensor, Metrics]:
+    """Return ``-L^CLIP + c_1 L^VF - c_2 S`` (2017, eq. 9) plus PFO's term, and the parts, each a mean over live steps.
+
+    ``L^VF = (V - target)^2``; PFO's term is the mean squared change of the policy's features (2024, section 4).
+    """
+    mean, features = mlp_and_features(params.actor.mean, batch.obs, config.activation)
+    value = mlp(params.critic, batch.critic_obs, config.activation).squeeze(-1)
+    average = partial(weighted_mean, weight=batch.live)
+
+    log_ratio = gaussian_log_prob(mean, params.actor.log_std, batch.action) - batch.log_prob
+    advantage = standardized(batch.advantage, batch.live) if config.normalize_advantage else batch.advantage
+    actor_loss = -average(surrogate(log_ratio, advantage, config.clip))
+    critic_loss = average((value - batch.target).square())
+    entropy = gaussian_entropy(params.actor.log_std)
+    change = average((features - batch.features).square().mean(1))
+
+    total = actor_loss + config.value_coefficient * critic_loss - config.entropy_coefficient * entropy
+    metrics = {
+        "actor_loss": actor_loss,
+        "critic_loss": critic_loss,
+        "entropy": entropy,
+        # E[r - 1 - log r] has the divergence as its mean and is never negative (Schulman 2020, joschu.net/blog)
+        "kl": average(log_ratio.exp() - 1 - log_ratio),
+        "clipped": average(((log_ratio.exp() - 1).abs() > config.clip).to(value.dtype)),
+        "feature_change": change,
+    }
+    return total + config.pfo_coefficient * change, metrics
+
+
+def update(state: PPOState, batch: Batch, config: PPOConfig) -> tuple[PPOState, Metrics]:
+    """Take one step of actor and critic on a minibatch; pure."""
+    grads, (_, metrics) = torch.func.grad_and_value(loss, has_aux=True)(state.params, batch, config)
+    grads, norm = clip_by_norm(grads, config.max_grad_norm)
+    rate = torch.full_like(state.env_steps, config.learning_rate)
+    if config.anneal_steps is not None:
+        rate = rate * (1 - state.env_steps / config.anneal_steps).clamp_min(0.0)
+    params, opt = adam(state.params, grads, state.opt, rate, eps=ADAM_EPS)
+    return state._replace(params=params, opt=opt), metrics | {"grad_norm": norm}
+
+
+class PPO(OnPolicyLearner):
+    """Proximal policy optimisation: ties the functions above to the training loop."""
+
+    name: ClassVar[str] = "ppo"
+    Config: ClassVar[type] = PPOConfig
+    config: PPOConfig
+
+    def init(
+        self,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> PPOState:
+        """Draw actor and critic."""
+        spaces, config = self.spaces, self.config
+        params = init_actor_critic(generator, spaces, config.hidden, config.init_log_std, dtype)
+        groups = dict.fromkeys(("policy", spaces.critic_group))
+        state = PPOState(
+            params=params,
+            opt=init_adam(params),
+            normalizer={group: init_normalizer(spaces.obs[group], dtype) for group in groups},
+            returns=init_normalizer(1, dtype),
+            env_steps=torch.zeros((), dtype=torch.float64),
+        )
+        return tree_map(lambda leaf: leaf.to(device), state)
+
+    def act(
+        self, state: PPOState, obs: Obs, memory: None, noise: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor], None]:
+        """Return ``mean + std noise``, and the mean, clipped to [-1, 1], without noise."""
+        seen = obs["policy"]
+        if self.config.normalize_obs:
+            seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
+        return act(state.params.actor, seen, noise, self.config.activation), {}, memory
+
+    def act_noise_shape(self, n: int) -> tuple[int, ...]:
+        """Return (n, A)."""
+        return (n, self.spaces.action)
+
+    def observe(self, state: PPOState, obs: Obs) -> PPOState:
+        """Return the state with the statistics of N more observations, where they are normalised."""
+        if not self.observes:
+            return state
+        return state._replace(
+            normalizer={group: update_normalizer(old, obs[group]) for group, old in state.normalizer.items()}
+        )
+
+    @property
+    def observes(self) -> bool:
+        """Whether observations are normalised."""
+        return self.config.normalize_obs
+
+    def learn(
+        self, state: PPOState, rollout: Rollout, generator: torch.Generator, compiler: Compiler
+    ) -> tuple[PPOState, Metrics]:
+        """Learn from a rollout for some epochs, each of minibatches in another order; see `OnPolicyLearner`."""
+        size, target_kl = self.config.batch_size, self.config.target_kl
+        state, batch = compiler.pure(self.prepare)(state, rollout)
+        step = compiler.in_place(self.update, state)
+        reports: list[Metrics] = []
+        order = torch.empty(0)
+        for _ in range(self.config.epochs):
+            order = torch.randperm(len(batch.live), generator=generator).to(batch.live.device)
+            missing = -len(order) % size  # shapes are static: what the last minibatch lacks is taken from the first
+            minibatches = torch.cat([order, order[:missing]]).split(size)
+            epoch = [step(batch, rows) for rows in minibatches]
+            reports += epoch
+            if target_kl is not None and torch.stack([report["kl"] for report in epoch]).mean() > target_kl:
+                break
+        metrics = {name: torch.stack([report[name] for report in reports]).mean() for name in reports[0]}
+        with torch.no_grad():
+            states = batch.obs[order[:COLLAPSE_STATES]]
+            metrics |= collapse_metrics(state.params.actor.mean, states, self.config.activation)
+        return state, metrics
+
+    def prepare(self, state: PPOState, rollout: Rollout) -> tuple[PPOState, Batch]:
+        """Turn a rollout into a batch; see the function `prepare` of this module."""
+        return prepare(state, rollout, self.config, self.spaces.critic_group)
+
+    def update(self, state: PPOState, batch: Batch, rows: Tensor) -> tuple[PPOState, Metrics]:
+        """Take one step on some rows of a batch; see the function `update` of this module."""
+        return update(state, tree_map(lambda x: x[rows], batch), self.config)
+
+    def policy_graph(self, state: PPOState) -> PolicyGraph:
+        """Return the clipped mean of the raw policy observation, the normaliser included."""
+        stats = state.normalizer["policy"] if self.config.normalize_obs else None
+        return policy_graph(state.params.actor, stats, self.config.activation)

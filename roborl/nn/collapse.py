@@ -1,0 +1,50 @@
+"""Signs that a policy's representation collapses, as it may when it learns for long from its own data.
+
+Moalla et al. 2024, "No representation, no trust: connecting representation, collapse, and trust issues in PPO",
+https://arxiv.org/abs/2405.00662: before the return falls, features lose rank, units die, and the policy comes to do
+the same in every state.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from roborl.nn.mlp import ACTIVATIONS, Layers, mlp_and_features
+
+#: The share of the features' energy that the rank's directions hold.
+ENERGY = 0.99
+
+#: A unit is dead if its output's deviation over the states is less than this.
+DEAD_DEVIATION = 1e-3
+
+
+def collapse_metrics(network: Layers, obs: Tensor, activation: str) -> dict[str, Tensor]:
+    """Return feature_rank, dead_units (a share) and policy_variance of a policy's network, each 0-d.
+
+    Args:
+        network: obs -> mean action, with hidden layers.
+        obs: (N, width), of many states.
+        activation: between the layers.
+    """
+    mean, features = mlp_and_features(network, obs, activation)
+    features = ACTIVATIONS[activation](features)
+    return {
+        "feature_rank": feature_rank(features),
+        "dead_units": (features.std(0, correction=0) < DEAD_DEVIATION).to(obs.dtype).mean(),
+        "policy_variance": mean.var(0, correction=0).mean(),
+    }
+
+
+def feature_rank(features: Tensor) -> Tensor:
+    """Return how few directions hold more than 99% of the features' sum of squares, ().
+
+    The approximate rank of Yang et al. 2020, "Harnessing structures for value-based planning and reinforcement
+    learning", section 3.2: the least k with ``sum_{i <= k} sigma_i^2 > 0.99 sum_i sigma_i^2``.
+
+    Args:
+        features: (N, H).
+    """
+    energy = torch.linalg.eigvalsh(features.mT @ features).flip(0).clamp_min(0.0)  # sigma^2, the largest first
+    short = energy.cumsum(0) <= ENERGY * energy.sum()
+    return (short.sum() + 1).clamp_max(len(energy)).to(features.dtype)

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from roborl.algos.ppo import PPO, Batch, PPOConfig, PPOState, loss, prepare, surrogate, update
+from roborl.errors import ConfigError
+from roborl.learner import Rollout, Spaces
+from roborl.nn.actor import ActorCritic, GaussianActor
+from roborl.nn.compile import Compiler
+from roborl.nn.normalizer import inverse_std
+from roborl.nn.tree import Tree, flatten, tree_map
+
+ASYMMETRIC = Spaces({"policy": 3, "critic": 5}, 2)
+EAGER = Compiler(enabled=False)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def learner(spaces: Spaces = ASYMMETRIC, **fields: Any) -> PPO:
+    return PPO(spaces, PPOConfig(**{"hidden": (8, 8), "batch_size": 8, "rollout_size": 24} | fields))
+
+
+def rollout_for(spaces: Spaces, steps: int = 6, n: int = 4, seed: int = 1, **changes: Tensor) -> Rollout:
+    g = generator(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=g, dtype=torch.float64)
+
+    nothing = torch.zeros(steps, n, dtype=torch.float64)
+    rollout = Rollout(
+        obs={name: normal(steps + 1, n, width) for name, width in spaces.obs.items()},
+        action=normal(steps, n, spaces.action),
+        reward=normal(steps, n),
+        terminated=nothing,
+        truncated=nothing,
+        live=nothing + 1,
+        return_so_far=normal(steps, n),
+        memory=None,
+    )
+    return rollout._replace(**changes)
+
+
+def same_bits(a: Tree, b: Tree) -> bool:
+    flat_a, flat_b = flatten(a), flatten(b)
+    return flat_a.keys() == flat_b.keys() and all(torch.equal(flat_a[k], flat_b[k]) for k in flat_a)
+
+
+def linear_problem(**changes: Any) -> tuple[ActorCritic, Batch]:
+    """One hidden unit each, which gives 1: mean 0.5, deviation 1, V = 2; two steps."""
+    actor = [{"w": torch.tensor([[1.0]]), "b": torch.zeros(1)}, {"w": torch.tensor([[0.5]]), "b": torch.zeros(1)}]
+    critic = [{"w": torch.tensor([[1.0]]), "b": torch.zeros(1)}, {"w": torch.tensor([[2.0]]), "b": torch.zeros(1)}]
+    batch = Batch(
+        obs=torch.ones(2, 1),
+        critic_obs=torch.ones(2, 1),
+        action=torch.tensor([[1.5], [0.5]]),
+        log_prob=torch.tensor([-0.5 - 0.5 * math.log(2 * math.pi)] * 2),
+        features=torch.tensor([[1.0], [4.0]]),
+        advantage=torch.tensor([1.0, 2.0]),
+        target=torch.tensor([3.0, 5.0]),
+        live=torch.ones(2),
+    )
+    return ActorCritic(GaussianActor(actor, torch.zeros(1)), critic), batch._replace(**changes)
+
+
+def test_the_surrogate_hand_computed_on_both_sides_of_the_clip() -> None:
+    # ratios 2, 2, 1/2, 1/2 with advantages 1, -1, 1, -1 and eps 0.2:
+    # min(2, 1.2) = 1.2; min(-2, -1.2) = -2; min(0.5, 0.8) = 0.5; min(-0.5, -0.8) = -0.8.
+    log_ratio = torch.tensor([2.0, 2.0, 0.5, 0.5]).log()
+    torch.testing.assert_close(
+        surrogate(log_ratio, torch.tensor([1.0, -1.0, 1.0, -1.0]), 0.2), torch.tensor([1.2, -2.0, 0.5, -0.8])
+    )
+
+
+def test_the_loss_hand_computed() -> None:
+    # mean 0.5, std 1: log p(1.5) = -0.5 - c, log p(0.5) = -c with c = log(2 pi) / 2. The old ones are -0.5 - c both:
+    # ratios 1 and e^0.5 = 1.649, clipped to 1.2. Actor: -(1 * 1 + 1.2 * 2) / 2 = -1.7.
+    # V = 2: critic ((2 - 3)^2 + (2 - 5)^2) / 2 = 5. Entropy: 0.5 log(2 pi e) = 1.4189.
+    # Features 1 against 1 and 4: (0 + 9) / 2 = 4.5. Total: -1.7 + 0.5 * 5 - 0.1 * 1.4189 + 0.2 * 4.5 = 1.5581.
+    config = PPOConfig(
+        activation="relu", normalize_advantage=False, entropy_coefficient=0.1, pfo_coefficient=0.2, clip=0.2
+    )
+    total, parts = loss(*linear_problem(), config)
+    assert total.item() == pytest.approx(1.5581, abs=1e-4)
+    assert parts["actor_loss"].item() == pytest.approx(-1.7)
+    assert parts["critic_loss"].item() == 5
+    assert parts["entropy"].item() == pytest.approx(1.4189, abs=1e-4)
+    assert parts["feature_change"].item() == 4.5
+    assert parts["clipped"].item() == 0.5
+    # mean of (r - 1 - log r): (0 + 1.6487 - 1 - 0.5) / 2 = 0.0744
+    assert parts["kl"].item() == pytest.approx(0.0744, abs=1e-4)
+
+
+def test_advantages_are_standardised_in_the_minibatch_where_asked_for() -> None:
+    # 1 and 2 become -1 and 1: actor -(1 * -1 + 1.2 * 1) / 2 = -0.1.
+    _, parts = loss(*linear_problem(), PPOConfig(activation="relu"))
+    assert parts["actor_loss"].item() == pytest.approx(-0.1, abs=1e-6)
+
+
+def test_dead_steps_are_in_no_loss_and_change_no_weight() -> None:
+    ppo = learner()
+    state = ppo.init(generator(), torch.float64)
+    ended, live = torch.zeros(6, 4, dtype=torch.float64), torch.ones(6, 4, dtype=torch.float64)
+    ended[2, 1], live[3, 1] = 1.0, 0.0
+    rollout = rollout_for(ASYMMETRIC, truncated=ended, live=live)
+    action, reward = rollout.action.clone(), rollout.reward.clone()
+    action[3, 1], reward[3, 1] = 7.0, 100.0
+    changed = rollout._replace(action=action, reward=reward)
+    after = [ppo.learn(tree_map(torch.clone, state), each, generator(), EAGER)[0] for each in (rollout, changed)]
+    assert same_bits(after[0], after[1])
+    assert after[0].env_steps == 23 and after[0].returns.count == 23
+
+
+def test_only_a_termination_takes_the_future_away() -> None:
+    ppo = learner(normalize_obs=False, normalize_reward=False)
+    state = ppo.init(generator(), torch.float64)
+    mark = torch.zeros(6, 4, dtype=torch.float64)
+    mark[2, 1] = 1.0
+    other = rollout_for(ASYMMETRIC).obs | {}
+    other["critic"] = other["critic"].clone()
+    other["critic"][3, 1] += 1.0  # the final observation of that episode
+
+    def advantage(**changes: Any) -> Tensor:
+        _, batch = prepare(state, rollout_for(ASYMMETRIC, **changes), ppo.config, "critic")
+        return batch.advantage.reshape(6, 4)[2, 1]
+
+    assert advantage(terminated=mark) == advantage(terminated=mark, obs=other)
+    assert advantage(truncated=mark) != advantage(truncated=mark, obs=other)
+
+
+def test_a_batch_is_what_the_rollouts_policy_did() -> None:
+    ppo = learner()
+    state = ppo.init(generator(), torch.float64)
+    rollout = rollout_for(ASYMMETRIC)
+    after, batch = prepare(state, rollout, ppo.config, "critic")
+    _, parts = loss(state.params, batch, ppo.config)
+    assert parts["kl"] == 0 and parts["clipped"] == 0 and parts["feature_change"] == 0
+    assert same_bits(after.params, state.params)
+    assert torch.equal(batch.action.reshape(6, 4, 2), rollout.action)  # unclipped: some are beyond 1
+    assert rollout.action.abs().max() > 1
+
+
+def test_rewards_are_divided_by_the_deviation_of_the_discounted_returns() -> None:
+    # gamma 0 and lambda 0: the advantage is the scaled reward minus the value. Returns so far 1 and 5: deviation 2.
+    ppo = learner(Spaces({"policy": 1}, 1), gamma=0.0, gae_lambda=0.0, normalize_obs=False)
+    state = ppo.init(generator(), torch.float64)
+    reward, so_far = torch.tensor([[3.0, 100.0]]).double(), torch.tensor([[1.0, 5.0]]).double()
+    rollout = rollout_for(ppo.spaces, 1, 2, reward=reward, return_so_far=so_far)
+    after, batch = prepare(state, rollout, ppo.config, "policy")
+    assert inverse_std(after.returns) == 0.5
+    value = batch.target - batch.advantage
+    torch.testing.assert_close(batch.advantage + value, torch.tensor([1.5, 10.0]).double())  # 50 is clipped to 10
+
+
+@pytest.mark.parametrize(("seen", "factor"), [(0.0, 1.0), (250.0, 0.75), (1000.0, 0.0), (2000.0, 0.0)])
+def test_the_step_size_falls_to_zero_with_the_steps_taken(seen: float, factor: float) -> None:
+    # Adam's first step is the step size times the gradient's sign: lr * factor in each parameter with a gradient.
+    ppo = learner(anneal_steps=1000, learning_rate=0.01, max_grad_norm=1e9)
+    state = ppo.init(generator(), torch.float64)
+    _, batch = prepare(state, rollout_for(ASYMMETRIC), ppo.config, "critic")
+    state = state._replace(env_steps=torch.tensor(seen, dtype=torch.float64))
+    after, _ = update(state, batch, ppo.config)
+    moved = (after.params.critic[-1]["b"] - state.params.critic[-1]["b"]).abs()
+    torch.testing.assert_close(moved, torch.tensor([0.01 * factor]).double(), rtol=1e-3, atol=1e-12)
+
+
+def test_each_epoch_takes_every_step_once_and_fills_the_last_minibatch_up() -> None:
+    # 24 steps in minibatches of 10: three, of which the last takes six from the first ones.
+    ppo = learner(batch_size=10, rollout_size=24, epochs=2)
+    taken: list[Tensor] = []
+    real = ppo.update
+
+    def spy(state: PPOState, batch: Batch, rows: Tensor) -> Any:
+        taken.append(rows)
+        return real(state, batch, rows)
+
+    ppo.update = spy
+    ppo.learn(ppo.init(generator(), torch.float64), rollout_for(ASYMMETRIC), generator(), EAGER)
+    assert [len(rows) for rows in taken] == [10] * 6
+    for epoch in (torch.cat(taken[:3]), torch.cat(taken[3:])):
+        assert sorted(epoch[:24].tolist()) == list(range(24)) and torch.equal(epoch[24:], epoch[:6])
+    assert not torch.equal(taken[0], taken[3])  # another order
+
+
+def test_no_epoch_follows_one_that_went_too_far() -> None:
+    for target_kl, count in ((None, 2 * 3), (1e-9, 3)):
+        ppo = learner(target_kl=target_kl, epochs=2, learning_rate=0.01)
+        state, _ = ppo.learn(ppo.init(generator(), torch.float64), rollout_for(ASYMMETRIC), generator(), EAGER)
+        assert state.opt.count == count
+
+
+def test_the_feature_term_holds_the_features_back() -> None:
+    changes = []
+    for coefficient in (0.0, 100.0):
+        ppo = learner(pfo_coefficient=coefficient, epochs=20, learning_rate=0.01)
+        state = ppo.init(generator(), torch.float64)
+        changes.append(ppo.learn(state, rollout_for(ASYMMETRIC), generator(), EAGER)[1]["feature_change"])
+    assert changes[1] < 0.3 * changes[0]
+
+
+def test_learning_reports_losses_and_the_signs_of_collapse() -> None:
+    ppo = learner()
+    _, metrics = ppo.learn(ppo.init(generator(), torch.float64), rollout_for(ASYMMETRIC), generator(), EAGER)
+    losses = {"actor_loss", "critic_loss", "entropy", "kl", "clipped", "feature_change", "grad_norm"}
+    assert set(metrics) == losses | {"feature_rank", "dead_units", "policy_variance"}
+    assert all(value.shape == () for value in metrics.values())
+
+
+def test_the_policy_is_drawn_unclipped_and_judged_by_its_clipped_mean() -> None:
+    ppo = learner(normalize_obs=False)
+    state = ppo.init(generator())
+    state = state._replace(params=tree_map(lambda x: x + 5.0, state.params))
+    obs = {"policy": torch.ones(4, 3), "critic": torch.ones(4, 5)}
+    drawn, _, _ = ppo.act(state, obs, None, torch.ones(ppo.act_noise_shape(4)))
+    assert drawn.min() > 1
+    assert torch.equal(ppo.act(state, obs, None, None)[0], torch.ones(4, 2))
+
+
+def test_the_first_policy_does_nearly_nothing_with_a_deviation_of_one() -> None:
+    ppo = learner(Spaces({"policy": 3}, 2))
+    state = ppo.init(generator())
+    mean, _, _ = ppo.act(state, {"policy": torch.randn(100, 3, generator=generator())}, None, None)
+    assert 0 < mean.abs().max() < 0.05
+    assert torch.equal(state.params.actor.log_std, torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden": ()}, "hidden must be a tuple of one or more widths"),
+        ({"activation": "gelu"}, "activation must be one of 'relu', 'tanh', 'elu', got 'gelu'"),
+        ({"rollout_size": 63}, "rollout_size must be a whole number of at least 64, got 63"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"anneal_steps": 0}, "anneal_steps must be a whole number of at least 1, got 0"),
+        ({"learning_rate": -1.0}, r"learning_rate must be a number in \[0, 1\], got -1.0"),
+        ({"gamma": 1.5}, r"gamma must be a number in \[0, 1\], got 1.5"),
+        ({"gae_lambda": float("nan")}, r"gae_lambda must be a number in \[0, 1\], got nan"),
+        ({"clip": 0.0}, r"clip must be a number in \(0, inf\], got 0.0"),
+        ({"pfo_coefficient": -1.0}, r"pfo_coefficient must be a number in \[0, inf\], got -1.0"),
+        ({"max_grad_norm": 0.0}, r"max_grad_norm must be a number in \(0, inf\], got 0.0"),
+        ({"normalize_reward": "yes"}, "normalize_reward must be one of False, True, got 'yes'"),
+        ({"target_kl": 0.0}, r"target_kl must be a number in \(0, inf\], got 0.0"),
+    ],
+)
+def test_a_bad_field_is_answered_with_what_is_allowed(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PPOConfig(**fields)
