@@ -134,6 +134,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--policy", type=Path, metavar="FILE.json", help="write the policy here, for `roborl eval`")
     sub.add_argument("--set", **ASSIGNMENT, help="a setting of the planner, as samples=64")
     sub.add_argument("--option", **ASSIGNMENT, help="an option of the task, as mass=[0.8,1.2]")
+    sub.add_argument("--substeps", type=int, help="time steps in a control step of the rigid-body model")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
     sub = command("export", _export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx")
@@ -282,6 +283,7 @@ def _plan(options: argparse.Namespace) -> int:
         dict(options.set),
         options.dynamics,
         options.replan_steps,
+        options.substeps,
     )
     result = planning.plan(
         config,

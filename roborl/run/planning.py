@@ -42,6 +42,8 @@ class MPCConfig:
     """What predicts: the name of dynamics."""
     replan_steps: int = 1
     """Control steps acted on each plan."""
+    substeps: int | None = None
+    """Time steps in a control step of the rigid-body model; None: as many as the simulator takes."""
 
     def __post_init__(self) -> None:
         check_count("replan_steps", self.replan_steps, 1)
@@ -57,7 +59,8 @@ class MPCConfig:
             ConfigError: if one of them is outside what is allowed.
         """
         settings = presets.settings(self.planner, self.task) | self.settings
-        return make_planner(self.planner, tasks.load(self.task, **self.options), settings, dynamics=self.dynamics)
+        task = tasks.load(self.task, **self.options)
+        return make_planner(self.planner, task, settings, dynamics=self.dynamics, substeps=self.substeps)
 
     def resolve(self) -> MPCConfig:
         """Return the configuration with nothing left open: presets, the planner's defaults, full names."""
