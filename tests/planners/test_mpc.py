@@ -166,7 +166,7 @@ def test_icem_swings_the_pendulum_up_within_5_of_the_optimum() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("name", "replan_steps", "least"),
-    [("CartpoleSwingup", 1, 850.0), ("AcrobotSwingup", 4, 400.0), ("HalfCheetah", 1, 5000.0)],
+    [("CartpoleSwingup", 2, 800.0), ("AcrobotSwingup", 4, 400.0), ("HalfCheetah", 1, 5000.0)],
 )
 def test_icem_swings_up_and_runs(name: str, replan_steps: int, least: float) -> None:
     planner = make_planner("icem", tasks.load(name), presets.settings("icem", name))
