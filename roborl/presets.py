@@ -75,7 +75,7 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "elites": 8,
         "exponent": 3.0,
     },
-    # 5525 and 5902 over 1000 steps in two seeds; 4396 with half the samples and exponent 0.25. Smoother noise runs slower.
+    # 5525 and 5902 over 1000 steps in two seeds; 4396 with half the samples, exponent 0.25.
     ("icem", "HalfCheetah"): {"horizon_s": 1.0, "samples": 80, "elites": 10, "exponent": 0.5},
     # Hanging is a stationary point of the smooth cost. 867 in each of three seeds.
     ("ilqr", "CartpoleSwingup"): {"horizon_s": 1.0, "start_noise": 0.1},
