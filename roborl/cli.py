@@ -115,7 +115,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
 
     sub = command("plan", _plan, "Control a task by planning.", "roborl plan mppi CartpoleSwingup --episodes 3")
-    sub.add_argument("planner", help="the planner's name")
+    sub.add_argument("planner", help="the planner's name, or FILE.py:Class")
     sub.add_argument("task", help="a task's name, or FILE.py:Class")
     sub.add_argument("--episodes", type=int, default=1, help="how many (default: 1)")
     sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
@@ -282,8 +282,8 @@ def _plan(options: argparse.Namespace) -> int:
         dict(options.option),
         dict(options.set),
         options.dynamics,
-        options.substeps,
         options.replan_steps,
+        options.substeps,
     )
     result = planning.plan(
         config,

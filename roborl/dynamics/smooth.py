@@ -134,6 +134,10 @@ class SmoothTask:
     def _control_and_cost_reads(self, f: Fields, action: np.ndarray) -> tuple[set[str], set[str]]:
         task = self.task
         fields_read, memory_read = _reads(task.control, f, action)
+        # every control looks at how many there are; whether one goes on from the last shows where that is NaN
+        unknown = Fields(np, {**f._arrays, "ctrl": np.full_like(f.ctrl, np.nan)}, f.params, f.memory)
+        if not np.isnan(task.control(unknown, action)).any():
+            fields_read = fields_read - {"ctrl"}
         try:
             for function, arguments in ((task.stage_residuals, (action,)), (task.terminal_residuals, ())):
                 more = _reads(function, f, *arguments)
@@ -184,7 +188,10 @@ class SmoothTask:
         parts, n = self._parts(x), len(x)
         memory = {name: _rows(at.memory[:, columns], n) for name, columns in self._memory.items()}
         params = {name: _rows(at.params[:, columns], n) for name, columns in self._params.items()}
-        arrays = {name: parts[name] for name in self._physics if name in parts}
+        unknown = {
+            "ctrl": np.full((n, self._model.nu), np.nan)
+        }  # unless it is carried: no cost and no control reads it
+        arrays = unknown | {name: parts[name] for name in self._physics if name in parts}
         for name, (columns, width) in self._given.items():
             arrays[name] = _rows(at.physics[:, columns].reshape(len(at.physics), -1, width), n)
         return Fields(np, arrays, params, memory | {name: parts[name] for name in self.carried if name != "ctrl"})

@@ -31,7 +31,7 @@ class MPCConfig:
     """An MPC policy in words: enough to make it again; as a file, `roborl eval` takes it as it takes a run."""
 
     planner: str
-    """The planner's name."""
+    """The planner's name, or FILE.py:Class."""
     task: str
     """A task of roborl's, or FILE.py:Class."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -40,10 +40,10 @@ class MPCConfig:
     """The planner's settings, all of them once `resolve` has filled in presets and defaults."""
     dynamics: str = "mujoco"
     """What predicts: the name of dynamics."""
-    substeps: int | None = None
-    """Time steps in a control step of the rigid-body model; None: as many as the simulator takes."""
     replan_steps: int = 1
     """Control steps acted on each plan."""
+    substeps: int | None = None
+    """Time steps in a control step of the rigid-body model; None: as many as the simulator takes."""
 
     def __post_init__(self) -> None:
         check_count("replan_steps", self.replan_steps, 1)
@@ -65,8 +65,9 @@ class MPCConfig:
         return make_planner(self.planner, task, settings, dynamics=self.dynamics, substeps=self.substeps)
 
     def resolve(self) -> MPCConfig:
-        """Return the configuration with nothing left open: presets, the planner's defaults, the task's full name."""
-        return replace(self, task=full_name(self.task), settings=asdict(self.make().config))
+        """Return the configuration with nothing left open: presets, the planner's defaults, full names."""
+        settings = asdict(self.make().config)
+        return replace(self, planner=full_name(self.planner), task=full_name(self.task), settings=settings)
 
     def save(self, path: Path) -> None:
         """Write the policy to a file.

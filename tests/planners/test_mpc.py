@@ -153,6 +153,28 @@ def test_a_falling_pole_ends_the_episode() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_icem_swings_the_pendulum_up_within_5_of_the_optimum() -> None:
+    optimum = np.array(json.loads((Path(__file__).parent / "pendulum_optimum.json").read_text())["returns"])
+    planner = make_planner("icem", tasks.load("PendulumSwingup"), presets.settings("icem", "PendulumSwingup"))
+    results = plan_episodes(planner, episodes=100, seed=10000)
+    assert results.returns.mean() > optimum.mean() - 5.0
+    assert (results.returns < optimum + 1.0).all()  # no more than the optimum, but for the table's grid
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "replan_steps", "least"),
+    [("CartpoleSwingup", 2, 800.0), ("AcrobotSwingup", 4, 400.0), ("HalfCheetah", 1, 5000.0)],
+)
+def test_icem_swings_up_and_runs(name: str, replan_steps: int, least: float) -> None:
+    planner = make_planner("icem", tasks.load(name), presets.settings("icem", name))
+    results = plan_episodes(planner, episodes=3, seed=10000, replan_steps=replan_steps)
+    assert results.returns.mean() >= least
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_mppi_swings_the_pendulum_up_within_15_of_the_optimum() -> None:
     optimum = np.array(json.loads((Path(__file__).parent / "pendulum_optimum.json").read_text())["returns"])
