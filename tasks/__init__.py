@@ -5,14 +5,11 @@ The list holds names alone, so that importing it costs nothing; `load` imports a
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roborl.errors import UnknownName, UsageError
-from roborl.registry import named_class
+from roborl.registry import class_from_file, named_class
 
 if TYPE_CHECKING:
     from roborl.task import Task
@@ -74,7 +71,9 @@ def load(name: str, **options: Any) -> Task:
 
 def _task_class(name: str) -> type[Task]:
     if ".py:" in name:
-        return _from_file(name)
+        from roborl.task import Task
+
+        return class_from_file("task", name, Task)
     if name.endswith(".py"):
         raise UsageError(f"name the class of the task, too: {name}:CLASS")
     for point in metadata.entry_points(group=ENTRY_POINTS):
@@ -85,30 +84,3 @@ def _task_class(name: str) -> type[Task]:
     if task_id not in TASKS:
         raise UnknownName("task", name, names())
     return named_class("task", task_id, TASKS)
-
-
-def _from_file(name: str) -> type[Task]:
-    from roborl.task import Task
-
-    file, _, class_name = name.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise UsageError(f"there is no file {file!r} to load the task {class_name!r} from")
-    module_name = f"roborl_user_task_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up here
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Task)):
-        candidates = [
-            key
-            for key, value in vars(module).items()
-            if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module_name
-        ]
-        raise UnknownName(f"task in {file}", class_name, candidates)
-    return found

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_examples_in_python_run_one_after_the_other(folder: Path) -> None:
-    training, robot, _ = BLOCKS
+    training, robot, *_ = BLOCKS
     shown = run(folder, sys.executable, "-c", training)
     assert shown.startswith("4 episodes: return")
     assert (folder / "runs" / "example" / "policy.onnx").is_file()
@@ -51,6 +51,17 @@ def test_a_task_in_a_file_of_ones_own_trains_plans_and_is_described(folder: Path
     assert json.loads(roborl(folder, "eval", "run", "--episodes=2", "--json"))["success_rate"] is not None
     planned = roborl(folder, "plan", "mppi", task, "--set=samples=8", "--set=horizon_s=0.2", "--quiet", "--json")
     assert json.loads(planned)["episodes"] == 1
+
+
+def test_a_planner_in_a_file_of_ones_own_plans_and_can_be_evaluated(folder: Path) -> None:
+    source = BLOCKS[3]
+    assert source.startswith("# my_planner.py\n")
+    (folder / "my_planner.py").write_text(source)
+    planner = ["plan", "my_planner.py:MeanOfTheBest", "PendulumSwingup", "--set=horizon_s=1.0", "--set=samples=64"]
+    planned = json.loads(roborl(folder, *planner, "--set=best=3", "--policy=mpc.json", "--quiet", "--json"))
+    assert planned["settings"]["best"] == 3 and planned["planner_steps"] == 200 * 64 * 20
+    evaluated = json.loads(roborl(folder, "eval", "mpc.json", "--episodes=1", "--json"))
+    assert evaluated["returns"] == planned["returns"]
 
 
 def test_every_command_shown_exists() -> None:

@@ -16,6 +16,7 @@ LEARNERS: dict[str, str] = {
     "npg": "roborl.algos.npg:NPG",
     "ppo": "roborl.algos.ppo:PPO",
     "recurrent_ppo": "roborl.algos.recurrent_ppo:RecurrentPPO",
+    "reinforce": "roborl.algos.reinforce:REINFORCE",
     "sac": "roborl.algos.sac:SAC",
     "td3": "roborl.algos.td3:TD3",
     "trpo": "roborl.algos.trpo:TRPO",

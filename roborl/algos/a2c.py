@@ -18,12 +18,12 @@ from torch import Tensor
 from roborl.data.returns import gae, weighted_mean
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
-from roborl.nn.actor import OBS_CLIP, ActorCritic, act, init_actor_critic, policy_graph
+from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.compile import Compiler
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.mlp import ACTIVATIONS, mlp
+from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
 from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
 from roborl.nn.tree import tree_map
 
@@ -44,20 +44,20 @@ class A2CConfig:
     """Between the layers: "tanh", "relu" or "elu"."""
     rollout_size: int = 64
     """Environment steps in a rollout, all environments together; rounded up to whole steps of each."""
-    learning_rate: float = 7e-4
-    """Adam's step size."""
+    actor_lr: float = 7e-4
+    """Adam's step size for the actor."""
+    critic_lr: float = 7e-4
+    """Adam's step size for the critic."""
     anneal_steps: int | None = None
-    """Environment steps over which the step size falls linearly to 0; None: it stays."""
+    """Environment steps over which the step sizes fall linearly to 0; None: they stay."""
     gamma: float = 0.99
     """Discount per control step."""
     gae_lambda: float = 0.95
     """Decay of the advantage estimate: 0 trusts the values, 1 the rewards."""
-    value_coefficient: float = 0.5
-    """Weight of the critic's loss."""
     entropy_coefficient: float = 0.0
     """Weight of the bonus for the policy's entropy."""
     max_grad_norm: float = 0.5
-    """The gradient's greatest norm, actor and critic together."""
+    """The greatest norm of a gradient, the actor's and the critic's each on its own."""
     normalize_obs: bool = True
     """Whether observations are divided by their running deviation after their running mean is taken off."""
     normalize_reward: bool = True
@@ -75,10 +75,9 @@ class A2CConfig:
         check_count("rollout_size", self.rollout_size, 1)
         if self.anneal_steps is not None:
             check_count("anneal_steps", self.anneal_steps, 1)
-        for name in ("learning_rate", "gamma", "gae_lambda"):
+        for name in ("actor_lr", "critic_lr", "gamma", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
-        for name in ("value_coefficient", "entropy_coefficient"):
-            check_range(name, getattr(self, name), 0.0)
+        check_range("entropy_coefficient", self.entropy_coefficient, 0.0)
         check_range("max_grad_norm", self.max_grad_norm, 0.0, open_low=True)
         for name in ("normalize_obs", "normalize_reward"):
             check_in(name, getattr(self, name), (False, True))
@@ -88,44 +87,52 @@ class A2CConfig:
 class A2CState(NamedTuple):
     """Everything A2C has learned."""
 
-    params: ActorCritic
-    """What gradients are taken of."""
-    opt: AdamState
+    actor: GaussianActor
+    critic: Layers
+    """obs -> value; it may see more than the actor."""
+    actor_opt: AdamState
+    critic_opt: AdamState
     normalizer: dict[str, NormalizerState]
     """Observation group to its statistics, for the groups that are read."""
     returns: NormalizerState
     """Statistics of the episodes' discounted returns so far, (1,)."""
     env_steps: Tensor
-    """(), float64: live steps learned from, by which the step size is annealed."""
+    """(), float64: live steps learned from, by which the step sizes are annealed."""
 
 
-class Batch(NamedTuple):
-    """B steps; what they teach is fixed before any gradient is taken."""
+def actor_loss(
+    actor: GaussianActor, obs: Tensor, action: Tensor, advantage: Tensor, live: Tensor, config: A2CConfig
+) -> tuple[Tensor, Metrics]:
+    """Return ``-log pi(a|s) A - c H`` (2016, section 4) and its parts, means over live steps.
 
-    obs: Tensor
-    """(B, policy width), normalised."""
-    critic_obs: Tensor
-    """(B, critic width), normalised."""
-    action: Tensor
-    """(B, A), unclipped."""
-    advantage: Tensor
-    """(B,)."""
-    target: Tensor
-    """(B,), of the value."""
-    live: Tensor
-    """(B,), the weight in all losses: 0 for dead steps."""
+    Args:
+        actor: what is learned.
+        obs: (B, policy width), normalised.
+        action: (B, A), unclipped.
+        advantage: (B,), a constant.
+        live: (B,), 0 for dead steps.
+        config: settings.
+    """
+    assert advantage.shape == live.shape == action.shape[:1]
+    log_prob = gaussian_log_prob(mlp(actor.mean, obs, config.activation), actor.log_std, action)
+    policy_loss = -weighted_mean(log_prob * advantage, live)
+    entropy = gaussian_entropy(actor.log_std)
+    return policy_loss - config.entropy_coefficient * entropy, {"actor_loss": policy_loss, "entropy": entropy}
 
 
-def loss(params: ActorCritic, batch: Batch, config: A2CConfig) -> tuple[Tensor, Metrics]:
-    """Return ``-log pi(a|s) A + c_1 (V - target)^2 - c_2 H`` (2016, section 4) and its parts, means over live steps."""
-    mean = mlp(params.actor.mean, batch.obs, config.activation)
-    value = mlp(params.critic, batch.critic_obs, config.activation).squeeze(-1)
-    log_prob = gaussian_log_prob(mean, params.actor.log_std, batch.action)
-    actor_loss = -weighted_mean(log_prob * batch.advantage, batch.live)
-    critic_loss = weighted_mean((value - batch.target).square(), batch.live)
-    entropy = gaussian_entropy(params.actor.log_std)
-    total = actor_loss + config.value_coefficient * critic_loss - config.entropy_coefficient * entropy
-    return total, {"actor_loss": actor_loss, "critic_loss": critic_loss, "entropy": entropy}
+def critic_loss(critic: Layers, obs: Tensor, target: Tensor, live: Tensor, config: A2CConfig) -> Tensor:
+    """Return the mean of ``(V - target)^2`` over live steps.
+
+    Args:
+        critic: what is learned.
+        obs: (B, critic width), normalised.
+        target: (B,), a constant.
+        live: (B,), 0 for dead steps.
+        config: settings.
+    """
+    assert target.shape == live.shape == obs.shape[:1]
+    value = mlp(critic, obs, config.activation).squeeze(-1)
+    return weighted_mean((value - target).square(), live)
 
 
 def update(state: A2CState, rollout: Rollout, config: A2CConfig, critic_group: str) -> tuple[A2CState, Metrics]:
@@ -140,25 +147,26 @@ def update(state: A2CState, rollout: Rollout, config: A2CConfig, critic_group: s
     flat = {group: obs.reshape((steps + 1) * n, -1) for group, obs in rollout.obs.items()}
     obs = {group: normalize(stats, flat[group], clip) for group, stats in state.normalizer.items()}
 
-    value = mlp(state.params.critic, obs[critic_group], config.activation).reshape(steps + 1, n)
+    value = mlp(state.critic, obs[critic_group], config.activation).reshape(steps + 1, n)
     advantage, target = gae(reward, value, rollout.terminated, rollout.truncated, config.gamma, config.gae_lambda)
-    batch = Batch(
-        obs=obs["policy"][: steps * n],
-        critic_obs=obs[critic_group][: steps * n],
-        action=rollout.action.reshape(steps * n, -1),
-        advantage=advantage.reshape(-1),
-        target=target.reshape(-1),
-        live=live,
-    )
-    grads, (_, metrics) = torch.func.grad_and_value(loss, has_aux=True)(state.params, batch, config)
-    grads, norm = clip_by_norm(grads, config.max_grad_norm)
     env_steps = state.env_steps + live.double().sum()
-    rate = torch.full_like(env_steps, config.learning_rate)
+    left = torch.ones_like(env_steps)
     if config.anneal_steps is not None:
-        rate = rate * (1 - env_steps / config.anneal_steps).clamp_min(0.0)
-    params, opt = adam(state.params, grads, state.opt, rate, eps=ADAM_EPS)
-    state = state._replace(params=params, opt=opt, returns=returns, env_steps=env_steps)
-    return state, metrics | {"grad_norm": norm}
+        left = (1 - env_steps / config.anneal_steps).clamp_min(0.0)
+
+    seen, action = obs["policy"][: steps * n], rollout.action.reshape(steps * n, -1)
+    gradient = torch.func.grad_and_value(actor_loss, has_aux=True)
+    grads, (_, metrics) = gradient(state.actor, seen, action, advantage.reshape(-1), live, config)
+    grads, norm = clip_by_norm(grads, config.max_grad_norm)
+    actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * left, eps=ADAM_EPS)
+
+    seen = obs[critic_group][: steps * n]
+    grads, value_loss = torch.func.grad_and_value(critic_loss)(state.critic, seen, target.reshape(-1), live, config)
+    grads, _ = clip_by_norm(grads, config.max_grad_norm)
+    critic, critic_opt = adam(state.critic, grads, state.critic_opt, config.critic_lr * left, eps=ADAM_EPS)
+
+    metrics |= {"critic_loss": value_loss, "actor_grad_norm": norm}
+    return A2CState(actor, critic, actor_opt, critic_opt, state.normalizer, returns, env_steps), metrics
 
 
 class A2C(OnPolicyLearner):
@@ -176,11 +184,15 @@ class A2C(OnPolicyLearner):
     ) -> A2CState:
         """Draw actor and critic."""
         spaces, config = self.spaces, self.config
-        params = init_actor_critic(generator, spaces, config.hidden, config.init_log_std, dtype)
+        sizes = (spaces.obs["policy"], *config.hidden, spaces.action)
+        actor = init_actor(generator, sizes, config.init_log_std, dtype)
+        critic = init_orthogonal(generator, (spaces.obs[spaces.critic_group], *config.hidden, 1), 1.0, dtype)
         groups = dict.fromkeys(("policy", spaces.critic_group))
         state = A2CState(
-            params=params,
-            opt=init_adam(params),
+            actor=actor,
+            critic=critic,
+            actor_opt=init_adam(actor),
+            critic_opt=init_adam(critic),
             normalizer={group: init_normalizer(spaces.obs[group], dtype) for group in groups},
             returns=init_normalizer(1, dtype),
             env_steps=torch.zeros((), dtype=torch.float64),
@@ -194,7 +206,7 @@ class A2C(OnPolicyLearner):
         seen = obs["policy"]
         if self.config.normalize_obs:
             seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
-        return act(state.params.actor, seen, noise, self.config.activation), {}, memory
+        return act(state.actor, seen, noise, self.config.activation), {}, memory
 
     def act_noise_shape(self, n: int) -> tuple[int, ...]:
         """Return (n, A)."""
@@ -217,7 +229,7 @@ class A2C(OnPolicyLearner):
         self, state: A2CState, rollout: Rollout, generator: torch.Generator, compiler: Compiler
     ) -> tuple[A2CState, Metrics]:
         """Take the one step; see `OnPolicyLearner`."""
-        return state, compiler.in_place(self.update, state)(rollout)
+        return compiler.pure(self.update)(state, rollout)
 
     def update(self, state: A2CState, rollout: Rollout) -> tuple[A2CState, Metrics]:
         """Take one step; see the function `update` of this module."""
@@ -226,4 +238,4 @@ class A2C(OnPolicyLearner):
     def policy_graph(self, state: A2CState) -> PolicyGraph:
         """Return the clipped mean of the raw policy observation, the normaliser included."""
         stats = state.normalizer["policy"] if self.config.normalize_obs else None
-        return policy_graph(state.params.actor, stats, self.config.activation)
+        return policy_graph(state.actor, stats, self.config.activation)

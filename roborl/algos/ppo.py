@@ -5,7 +5,8 @@ cited below, with the details that Huang et al. 2022, "The 37 implementation det
 show to matter. PFO, the term that keeps the features from collapsing, is that of Moalla et al. 2024, "No
 representation, no trust", https://arxiv.org/abs/2405.00662.
 
-A rollout is prepared by one pure function, learned from by another, a minibatch a call.
+A rollout is prepared by one pure function and learned from by another, whose loop over minibatches is compiled with it.
+Actor and critic share nothing, not even a gradient's norm.
 """
 
 from __future__ import annotations
@@ -19,23 +20,27 @@ import torch
 from torch import Tensor
 
 from roborl.data.returns import gae, standardized, weighted_mean
+from roborl.data.rollout import epoch
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
-from roborl.nn.actor import OBS_CLIP, ActorCritic, act, init_actor_critic, policy_graph
+from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.collapse import collapse_metrics
-from roborl.nn.compile import Compiler
+from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.mlp import ACTIVATIONS, mlp, mlp_and_features
+from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp, mlp_and_features
 from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
-from roborl.nn.tree import tree_map
+from roborl.nn.tree import Tree, tree_map
 
 #: Scaled rewards are clipped to +- this.
 REWARD_CLIP = 10.0
 
 #: Adam's epsilon.
 ADAM_EPS = 1e-5
+
+#: What an update reports.
+METRICS = ("actor_loss", "critic_loss", "entropy", "kl", "clipped", "actor_grad_norm")
 
 #: States, at random, of which the signs of collapse are taken after each rollout.
 COLLAPSE_STATES = 1024
@@ -55,24 +60,24 @@ class PPOConfig:
     """Steps in a minibatch."""
     epochs: int = 10
     """How often each rollout is learned from."""
-    learning_rate: float = 3e-4
-    """Adam's step size."""
+    actor_lr: float = 3e-4
+    """Adam's step size for the actor."""
+    critic_lr: float = 3e-4
+    """Adam's step size for the critic."""
     anneal_steps: int | None = None
-    """Environment steps over which the step size falls linearly to 0; None: it stays."""
+    """Environment steps over which the step sizes fall linearly to 0; None: they stay."""
     gamma: float = 0.99
     """Discount per control step."""
     gae_lambda: float = 0.95
     """Decay of the advantage estimate: 0 trusts the values, 1 the rewards."""
     clip: float = 0.2
     """How far the ratio of new to old probability may leave 1 before there is nothing more to gain."""
-    value_coefficient: float = 0.5
-    """Weight of the critic's loss."""
     entropy_coefficient: float = 0.0
     """Weight of the bonus for the policy's entropy."""
     pfo_coefficient: float = 0.0
     """Weight of the mean squared change of the policy's last hidden pre-activations since the rollout."""
     max_grad_norm: float = 0.5
-    """The gradient's greatest norm, actor and critic together."""
+    """The greatest norm of a gradient, the actor's and the critic's each on its own."""
     normalize_advantage: bool = True
     """Whether the advantages of each minibatch are standardised."""
     normalize_obs: bool = True
@@ -96,9 +101,9 @@ class PPOConfig:
         check_count("epochs", self.epochs, 1)
         if self.anneal_steps is not None:
             check_count("anneal_steps", self.anneal_steps, 1)
-        for name in ("learning_rate", "gamma", "gae_lambda"):
+        for name in ("actor_lr", "critic_lr", "gamma", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
-        for name in ("value_coefficient", "entropy_coefficient", "pfo_coefficient"):
+        for name in ("entropy_coefficient", "pfo_coefficient"):
             check_range(name, getattr(self, name), 0.0)
         for name in ("clip", "max_grad_norm"):
             check_range(name, getattr(self, name), 0.0, open_low=True)
@@ -112,24 +117,28 @@ class PPOConfig:
 class PPOState(NamedTuple):
     """Everything PPO has learned."""
 
-    params: ActorCritic
-    """What gradients are taken of."""
-    opt: AdamState
+    actor: GaussianActor
+    critic: Layers
+    """obs -> value; it may see more than the actor."""
+    actor_opt: AdamState
+    critic_opt: AdamState
     normalizer: dict[str, NormalizerState]
     """Observation group to its statistics, for the groups that are read."""
     returns: NormalizerState
     """Statistics of the episodes' discounted returns so far, (1,)."""
     env_steps: Tensor
-    """(), float64: live steps learned from, by which the step size is annealed."""
+    """(), float64: live steps learned from, by which the step sizes are annealed."""
+
+
+#: The fields of the state, its first ones, that a step on a minibatch changes.
+LEARNED = ("actor", "critic", "actor_opt", "critic_opt")
 
 
 class Batch(NamedTuple):
     """B steps in any order, with what does not change while they are learned from."""
 
-    obs: Tensor
-    """(B, policy width), normalised."""
-    critic_obs: Tensor
-    """(B, critic width), normalised."""
+    obs: Obs
+    """Group to (B, width), normalised."""
     action: Tensor
     """(B, A), unclipped."""
     log_prob: Tensor
@@ -156,18 +165,17 @@ def prepare(state: PPOState, rollout: Rollout, config: PPOConfig, critic_group: 
         returns = update_normalizer(returns, so_far, live)
         reward = (reward * inverse_std(returns)).clamp(-REWARD_CLIP, REWARD_CLIP)
     clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
-    flat = {name: stats_obs.reshape((steps + 1) * n, -1) for name, stats_obs in rollout.obs.items()}
+    flat = {name: obs.reshape((steps + 1) * n, -1) for name, obs in rollout.obs.items()}
     obs = {group: normalize(stats, flat[group], clip) for group, stats in state.normalizer.items()}
 
-    value = mlp(state.params.critic, obs[critic_group], config.activation).reshape(steps + 1, n)
+    value = mlp(state.critic, obs[critic_group], config.activation).reshape(steps + 1, n)
     advantage, target = gae(reward, value, rollout.terminated, rollout.truncated, config.gamma, config.gae_lambda)
     seen, action = obs["policy"][: steps * n], rollout.action.reshape(steps * n, -1)
-    mean, features = mlp_and_features(state.params.actor.mean, seen, config.activation)
+    mean, features = mlp_and_features(state.actor.mean, seen, config.activation)
     batch = Batch(
-        obs=seen,
-        critic_obs=obs[critic_group][: steps * n],
+        obs={group: x[: steps * n] for group, x in obs.items()},
         action=action,
-        log_prob=gaussian_log_prob(mean, state.params.actor.log_std, action),
+        log_prob=gaussian_log_prob(mean, state.actor.log_std, action),
         features=features,
         advantage=advantage.reshape(-1),
         target=target.reshape(-1),
@@ -183,44 +191,87 @@ def surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
 
-def loss(params: ActorCritic, batch: Batch, config: PPOConfig) -> tuple[Tensor, Metrics]:
-    """Return ``-L^CLIP + c_1 L^VF - c_2 S`` (2017, eq. 9) plus PFO's term, and the parts, each a mean over live steps.
+def actor_loss(actor: GaussianActor, batch: Batch, config: PPOConfig) -> tuple[Tensor, Metrics]:
+    """Return ``-L^CLIP - c_2 S`` (2017, eq. 9) plus PFO's term, and what there is to report, means over live steps.
 
-    ``L^VF = (V - target)^2``; PFO's term is the mean squared change of the policy's features (2024, section 4).
+    PFO's term is the mean squared change of the features since the rollout (2024, section 4).
     """
-    mean, features = mlp_and_features(params.actor.mean, batch.obs, config.activation)
-    value = mlp(params.critic, batch.critic_obs, config.activation).squeeze(-1)
+    mean, features = mlp_and_features(actor.mean, batch.obs["policy"], config.activation)
     average = partial(weighted_mean, weight=batch.live)
-
-    log_ratio = gaussian_log_prob(mean, params.actor.log_std, batch.action) - batch.log_prob
+    log_ratio = gaussian_log_prob(mean, actor.log_std, batch.action) - batch.log_prob
     advantage = standardized(batch.advantage, batch.live) if config.normalize_advantage else batch.advantage
-    actor_loss = -average(surrogate(log_ratio, advantage, config.clip))
-    critic_loss = average((value - batch.target).square())
-    entropy = gaussian_entropy(params.actor.log_std)
-    change = average((features - batch.features).square().mean(1))
-
-    total = actor_loss + config.value_coefficient * critic_loss - config.entropy_coefficient * entropy
+    policy_loss = -average(surrogate(log_ratio, advantage, config.clip))
+    entropy = gaussian_entropy(actor.log_std)
+    ratio = log_ratio.exp()
     metrics = {
-        "actor_loss": actor_loss,
-        "critic_loss": critic_loss,
+        "actor_loss": policy_loss,
         "entropy": entropy,
         # E[r - 1 - log r] has the divergence as its mean and is never negative (Schulman 2020, joschu.net/blog)
-        "kl": average(log_ratio.exp() - 1 - log_ratio),
-        "clipped": average(((log_ratio.exp() - 1).abs() > config.clip).to(value.dtype)),
-        "feature_change": change,
+        "kl": average(ratio - 1 - log_ratio),
+        "clipped": average(((ratio - 1).abs() > config.clip).to(ratio.dtype)),
     }
-    return total + config.pfo_coefficient * change, metrics
+    total = policy_loss - config.entropy_coefficient * entropy
+    if config.pfo_coefficient:  # to gather the features of each minibatch is a tenth of an update
+        total = total + config.pfo_coefficient * average(feature_change(features, batch.features))
+    return total, metrics
 
 
-def update(state: PPOState, batch: Batch, config: PPOConfig) -> tuple[PPOState, Metrics]:
-    """Take one step of actor and critic on a minibatch; pure."""
-    grads, (_, metrics) = torch.func.grad_and_value(loss, has_aux=True)(state.params, batch, config)
-    grads, norm = clip_by_norm(grads, config.max_grad_norm)
-    rate = torch.full_like(state.env_steps, config.learning_rate)
+def feature_change(features: Tensor, before: Tensor) -> Tensor:
+    """Return the mean squared change of pre-activations, (B, H) both; (B,)."""
+    return (features - before).square().mean(1)
+
+
+def critic_loss(critic: Layers, obs: Tensor, batch: Batch, config: PPOConfig) -> Tensor:
+    """Return the mean of ``(V - target)^2`` over live steps (2017, ``L^VF`` of eq. 9)."""
+    value = mlp(critic, obs, config.activation).squeeze(-1)
+    return weighted_mean((value - batch.target).square(), batch.live)
+
+
+def update(state: PPOState, batch: Batch, config: PPOConfig, critic_group: str) -> tuple[PPOState, Metrics]:
+    """Take one step of actor and critic on a minibatch; pure. What it reports is named in METRICS."""
+    left = torch.ones_like(state.env_steps)
     if config.anneal_steps is not None:
-        rate = rate * (1 - state.env_steps / config.anneal_steps).clamp_min(0.0)
-    params, opt = adam(state.params, grads, state.opt, rate, eps=ADAM_EPS)
-    return state._replace(params=params, opt=opt), metrics | {"grad_norm": norm}
+        left = (1 - state.env_steps / config.anneal_steps).clamp_min(0.0)
+
+    grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
+    grads, norm = clip_by_norm(grads, config.max_grad_norm)
+    actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * left, eps=ADAM_EPS)
+
+    seen = batch.obs[critic_group]
+    grads, value_loss = torch.func.grad_and_value(critic_loss)(state.critic, seen, batch, config)
+    grads, _ = clip_by_norm(grads, config.max_grad_norm)
+    critic, critic_opt = adam(state.critic, grads, state.critic_opt, config.critic_lr * left, eps=ADAM_EPS)
+
+    changed = state._replace(actor=actor, critic=critic, actor_opt=actor_opt, critic_opt=critic_opt)
+    return changed, metrics | {"critic_loss": value_loss, "actor_grad_norm": norm}
+
+
+def fit(
+    state: PPOState, batch: Batch, minibatches: Tensor, config: PPOConfig, critic_group: str
+) -> tuple[PPOState, Metrics]:
+    """Take a step on each minibatch in turn; pure.
+
+    Args:
+        state: before; it is not changed.
+        batch: a rollout's steps.
+        minibatches: (K, batch_size), the steps of each.
+        config: settings.
+        critic_group: the observations that the critic reads.
+
+    Returns:
+        The state after the last one, and means over the minibatches.
+    """
+    kept = state[len(LEARNED) :]
+
+    def step(carried: tuple[tuple[Tree, ...], Metrics], rows: Tensor) -> tuple[tuple[Tree, ...], Metrics]:
+        learned, sums = carried
+        minibatch = tree_map(lambda x: x[rows], batch)
+        changed, metrics = update(PPOState(*learned, *kept), minibatch, config, critic_group)
+        return changed[: len(LEARNED)], {name: sums[name] + metrics[name] for name in METRICS}
+
+    zeros = {name: batch.live.new_zeros(()) for name in METRICS}
+    learned, sums = fold(step, (state[: len(LEARNED)], zeros), minibatches)
+    return PPOState(*learned, *kept), {name: total / len(minibatches) for name, total in sums.items()}
 
 
 class PPO(OnPolicyLearner):
@@ -238,11 +289,15 @@ class PPO(OnPolicyLearner):
     ) -> PPOState:
         """Draw actor and critic."""
         spaces, config = self.spaces, self.config
-        params = init_actor_critic(generator, spaces, config.hidden, config.init_log_std, dtype)
+        sizes = (spaces.obs["policy"], *config.hidden, spaces.action)
+        actor = init_actor(generator, sizes, config.init_log_std, dtype)
+        critic = init_orthogonal(generator, (spaces.obs[spaces.critic_group], *config.hidden, 1), 1.0, dtype)
         groups = dict.fromkeys(("policy", spaces.critic_group))
         state = PPOState(
-            params=params,
-            opt=init_adam(params),
+            actor=actor,
+            critic=critic,
+            actor_opt=init_adam(actor),
+            critic_opt=init_adam(critic),
             normalizer={group: init_normalizer(spaces.obs[group], dtype) for group in groups},
             returns=init_normalizer(1, dtype),
             env_steps=torch.zeros((), dtype=torch.float64),
@@ -256,7 +311,7 @@ class PPO(OnPolicyLearner):
         seen = obs["policy"]
         if self.config.normalize_obs:
             seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
-        return act(state.params.actor, seen, noise, self.config.activation), {}, memory
+        return act(state.actor, seen, noise, self.config.activation), {}, memory
 
     def act_noise_shape(self, n: int) -> tuple[int, ...]:
         """Return (n, A)."""
@@ -281,32 +336,32 @@ class PPO(OnPolicyLearner):
         """Learn from a rollout for some epochs, each of minibatches in another order; see `OnPolicyLearner`."""
         size, target_kl = self.config.batch_size, self.config.target_kl
         state, batch = compiler.pure(self.prepare)(state, rollout)
-        step = compiler.in_place(self.update, state)
+        epochs = [epoch(len(batch.live), size, generator).to(batch.live.device) for _ in range(self.config.epochs)]
         reports: list[Metrics] = []
-        order = torch.empty(0)
-        for _ in range(self.config.epochs):
-            order = torch.randperm(len(batch.live), generator=generator).to(batch.live.device)
-            missing = -len(order) % size  # shapes are static: what the last minibatch lacks is taken from the first
-            minibatches = torch.cat([order, order[:missing]]).split(size)
-            epoch = [step(batch, rows) for rows in minibatches]
-            reports += epoch
-            if target_kl is not None and torch.stack([report["kl"] for report in epoch]).mean() > target_kl:
+        for minibatches in [torch.cat(epochs)] if target_kl is None else epochs:
+            state, report = compiler.pure(self.fit)(state, batch, minibatches)
+            reports.append(report)
+            if target_kl is not None and report["kl"] > target_kl:
                 break
-        metrics = {name: torch.stack([report[name] for report in reports]).mean() for name in reports[0]}
+        metrics = {name: torch.stack([report[name] for report in reports]).mean() for name in METRICS}
         with torch.no_grad():
-            states = batch.obs[order[:COLLAPSE_STATES]]
-            metrics |= collapse_metrics(state.params.actor.mean, states, self.config.activation)
-        return state, metrics
+            seen = epochs[0].flatten()[:COLLAPSE_STATES]
+            return state, metrics | self._collapse(state, batch.obs["policy"][seen], batch.features[seen])
+
+    def _collapse(self, state: PPOState, obs: Tensor, before: Tensor) -> Metrics:
+        """Return the signs of collapse over some states, whose features were ``before`` when they were seen."""
+        metrics, features = collapse_metrics(state.actor.mean, obs, self.config.activation)
+        return metrics | {"feature_change": feature_change(features, before).mean()}
 
     def prepare(self, state: PPOState, rollout: Rollout) -> tuple[PPOState, Batch]:
         """Turn a rollout into a batch; see the function `prepare` of this module."""
         return prepare(state, rollout, self.config, self.spaces.critic_group)
 
-    def update(self, state: PPOState, batch: Batch, rows: Tensor) -> tuple[PPOState, Metrics]:
-        """Take one step on some rows of a batch; see the function `update` of this module."""
-        return update(state, tree_map(lambda x: x[rows], batch), self.config)
+    def fit(self, state: PPOState, batch: Batch, minibatches: Tensor) -> tuple[PPOState, Metrics]:
+        """Take a step on each minibatch; see the function `fit` of this module."""
+        return fit(state, batch, minibatches, self.config, self.spaces.critic_group)
 
     def policy_graph(self, state: PPOState) -> PolicyGraph:
         """Return the clipped mean of the raw policy observation, the normaliser included."""
         stats = state.normalizer["policy"] if self.config.normalize_obs else None
-        return policy_graph(state.params.actor, stats, self.config.activation)
+        return policy_graph(state.actor, stats, self.config.activation)

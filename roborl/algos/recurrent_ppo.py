@@ -21,15 +21,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from roborl.data.returns import gae, standardized, weighted_mean
+from roborl.data.rollout import epoch
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, Spaces
-from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor_critic
+from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
-from roborl.nn.compile import Compiler
+from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import GraphBuilder, PolicyGraph
 from roborl.nn.gru import GRU, gru_graph, gru_sequence, gru_step, init_gru
-from roborl.nn.mlp import ACTIVATIONS, Layers, mlp
+from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
 from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
 from roborl.nn.tree import tree_map
 
@@ -38,6 +39,9 @@ REWARD_CLIP = 10.0
 
 #: Adam's epsilon.
 ADAM_EPS = 1e-5
+
+#: What a step on a minibatch reports.
+METRICS = ("actor_loss", "critic_loss", "entropy", "kl", "clipped", "grad_norm")
 
 Memory = dict[str, Tensor]
 """{"h": (N, H)}."""
@@ -267,6 +271,34 @@ def update(state: RecurrentPPOState, batch: Sequences, config: RecurrentPPOConfi
     return state._replace(params=params, opt=opt), metrics | {"grad_norm": norm}
 
 
+def fit(
+    state: RecurrentPPOState, sequences: Sequences, minibatches: Tensor, config: RecurrentPPOConfig
+) -> tuple[RecurrentPPOState, Metrics]:
+    """Take a step on each minibatch in turn; pure.
+
+    Args:
+        state: before; it is not changed.
+        sequences: a rollout's.
+        minibatches: (K, sequences in a minibatch), those of each.
+        config: settings.
+
+    Returns:
+        The state after the last one, and means over the minibatches of what METRICS names.
+    """
+
+    def step(
+        carried: tuple[tuple[Params, AdamState], Metrics], rows: Tensor
+    ) -> tuple[tuple[Params, AdamState], Metrics]:
+        (params, opt), sums = carried
+        minibatch = tree_map(lambda x: x[rows], sequences)
+        changed, metrics = update(state._replace(params=params, opt=opt), minibatch, config)
+        return (changed.params, changed.opt), {name: sums[name] + metrics[name] for name in METRICS}
+
+    zeros = {name: sequences.live.new_zeros(()) for name in METRICS}
+    (params, opt), sums = fold(step, ((state.params, state.opt), zeros), minibatches)
+    return state._replace(params=params, opt=opt), {name: x / len(minibatches) for name, x in sums.items()}
+
+
 class RecurrentPPO(OnPolicyLearner):
     """Proximal policy optimisation with a memory: ties the functions above to the training loop."""
 
@@ -284,7 +316,8 @@ class RecurrentPPO(OnPolicyLearner):
         spaces, config = self.spaces, self.config
         memory = init_gru(generator, spaces.obs["policy"], config.memory_size, config.sequence_length, dtype)
         heads = Spaces({group: width + config.memory_size for group, width in spaces.obs.items()}, spaces.action)
-        actor, critic = init_actor_critic(generator, heads, config.hidden, config.init_log_std, dtype)
+        actor = init_actor(generator, (heads.obs["policy"], *config.hidden, heads.action), config.init_log_std, dtype)
+        critic = init_orthogonal(generator, (heads.obs[heads.critic_group], *config.hidden, 1), 1.0, dtype)
         params = Params(memory, actor, critic)
         groups = dict.fromkeys(("policy", spaces.critic_group))
         state = RecurrentPPOState(
@@ -334,14 +367,9 @@ class RecurrentPPO(OnPolicyLearner):
         with torch.no_grad():  # not compiled, as it is as many steps as a rollout has, one after another
             memory = remember(state, rollout, self.config)
         state, sequences = compiler.pure(self.prepare)(state, rollout, memory)
-        step = compiler.in_place(self.update, state)
-        size = self.config.batch_size // self.config.sequence_length
-        reports: list[Metrics] = []
-        for _ in range(self.config.epochs):
-            order = torch.randperm(len(sequences.live), generator=generator).to(sequences.live.device)
-            missing = -len(order) % size  # shapes are static: what the last minibatch lacks is taken from the first
-            reports += [step(sequences, rows) for rows in torch.cat([order, order[:missing]]).split(size)]
-        return state, {name: torch.stack([report[name] for report in reports]).mean() for name in reports[0]}
+        size, count = self.config.batch_size // self.config.sequence_length, len(sequences.live)
+        epochs = torch.cat([epoch(count, size, generator) for _ in range(self.config.epochs)])
+        return compiler.pure(self.fit)(state, sequences, epochs.to(sequences.live.device))
 
     def prepare(
         self, state: RecurrentPPOState, rollout: Rollout, memory: Tensor
@@ -349,9 +377,11 @@ class RecurrentPPO(OnPolicyLearner):
         """Cut a rollout into sequences; see the function `prepare` of this module."""
         return prepare(state, rollout, memory, self.config, self.spaces.critic_group)
 
-    def update(self, state: RecurrentPPOState, batch: Sequences, rows: Tensor) -> tuple[RecurrentPPOState, Metrics]:
-        """Take one step on some of the sequences; see the function `update` of this module."""
-        return update(state, tree_map(lambda x: x[rows], batch), self.config)
+    def fit(
+        self, state: RecurrentPPOState, sequences: Sequences, minibatches: Tensor
+    ) -> tuple[RecurrentPPOState, Metrics]:
+        """Take a step on each minibatch; see the function `fit` of this module."""
+        return fit(state, sequences, minibatches, self.config)
 
     def policy_graph(self, state: RecurrentPPOState) -> PolicyGraph:
         """Return the clipped mean of the raw policy observation and "h_in", and "h_out", the normaliser included."""

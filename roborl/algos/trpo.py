@@ -20,14 +20,15 @@ import torch
 from torch import Tensor
 
 from roborl.data.returns import gae, standardized, weighted_mean
+from roborl.data.rollout import epoch
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
-from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor_critic, policy_graph
+from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, init_adam
-from roborl.nn.compile import Compiler
+from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_kl, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.mlp import ACTIVATIONS, Layers, mlp
+from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
 from roborl.nn.natural_gradient import fisher_product, natural_step
 from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
 from roborl.nn.tree import from_vector, to_vector, tree_map
@@ -217,16 +218,31 @@ def line_search(
     return Found(theta, start, kl, 0.0)
 
 
-def fit(critic: Critic, batch: Batch, rows: Tensor, config: TRPOConfig) -> tuple[Critic, Tensor]:
-    """Take one step of Adam on ``(V - target)^2``, a mean over some rows of a batch; pure. Also return the loss."""
-    obs, target, live = batch.critic_obs[rows], batch.target[rows], batch.live[rows]
+def fit(critic: Critic, batch: Batch, minibatches: Tensor, config: TRPOConfig) -> tuple[Critic, Tensor]:
+    """Take one step of Adam on ``(V - target)^2`` for each minibatch in turn; pure.
 
-    def loss(layers: Layers) -> Tensor:
-        return weighted_mean((mlp(layers, obs, config.activation).squeeze(-1) - target).square(), live)
+    Args:
+        critic: before; it is not changed.
+        batch: a rollout's steps.
+        minibatches: (K, batch_size), the steps of each.
+        config: settings.
 
-    grads, value = torch.func.grad_and_value(loss)(critic.layers)
-    layers, opt = adam(critic.layers, grads, critic.opt, config.critic_lr, eps=ADAM_EPS)
-    return Critic(layers, opt), value
+    Returns:
+        The critic after the last one, and the mean loss ().
+    """
+
+    def step(carried: tuple[Critic, Tensor], rows: Tensor) -> tuple[Critic, Tensor]:
+        (layers, opt), total = carried
+        obs, target, live = batch.critic_obs[rows], batch.target[rows], batch.live[rows]
+
+        def loss(layers: Layers) -> Tensor:
+            return weighted_mean((mlp(layers, obs, config.activation).squeeze(-1) - target).square(), live)
+
+        grads, value = torch.func.grad_and_value(loss)(layers)
+        return Critic(*adam(layers, grads, opt, config.critic_lr, eps=ADAM_EPS)), total + value
+
+    fitted, total = fold(step, (critic, batch.live.new_zeros(())), minibatches)
+    return fitted, total / len(minibatches)
 
 
 class TRPO(OnPolicyLearner):
@@ -244,7 +260,8 @@ class TRPO(OnPolicyLearner):
     ) -> TRPOState:
         """Draw actor and critic."""
         spaces, config = self.spaces, self.config
-        actor, critic = init_actor_critic(generator, spaces, config.hidden, config.init_log_std, dtype)
+        actor = init_actor(generator, (spaces.obs["policy"], *config.hidden, spaces.action), config.init_log_std, dtype)
+        critic = init_orthogonal(generator, (spaces.obs[spaces.critic_group], *config.hidden, 1), 1.0, dtype)
         groups = dict.fromkeys(("policy", spaces.critic_group))
         state = TRPOState(
             actor=actor,
@@ -294,21 +311,18 @@ class TRPO(OnPolicyLearner):
         found = line_search(partial(compiler.pure(self.judge), state.actor, batch), theta, step, config)
         actor = tree_map(torch.clone, from_vector(state.actor, found.theta))  # parts of a vector no more
 
-        losses, size = [], config.batch_size
-        fit = compiler.in_place(self.fit, state.critic)
-        for _ in range(config.epochs):
-            order = torch.randperm(len(batch.live), generator=generator).to(batch.live.device)
-            missing = -len(order) % size  # shapes are static: what the last minibatch lacks is taken from the first
-            losses += [fit(batch, rows) for rows in torch.cat([order, order[:missing]]).split(size)]
+        epochs = [epoch(len(batch.live), config.batch_size, generator) for _ in range(config.epochs)]
+        minibatches = torch.cat(epochs).to(batch.live.device)
+        critic, critic_loss = compiler.pure(self.fit)(state.critic, batch, minibatches)
         metrics = {
             "actor_loss": -found.surrogate,
-            "critic_loss": torch.stack(losses).mean(),
+            "critic_loss": critic_loss,
             "entropy": gaussian_entropy(actor.log_std),
             "kl": found.kl,
             "step_length": torch.tensor(found.length),
             "grad_norm": gradient.norm(),
         }
-        return state._replace(actor=actor, returns=returns), metrics
+        return state._replace(actor=actor, critic=critic, returns=returns), metrics
 
     def prepare(self, state: TRPOState, rollout: Rollout) -> tuple[NormalizerState, Batch]:
         """Turn a rollout into a batch; see the function `prepare` of this module."""
@@ -331,9 +345,9 @@ class TRPO(OnPolicyLearner):
         actor, activation = from_vector(like, theta), self.config.activation
         return surrogate(actor, batch, activation), divergence(actor, batch, activation)
 
-    def fit(self, critic: Critic, batch: Batch, rows: Tensor) -> tuple[Critic, Tensor]:
-        """Take one step of the critic; see the function `fit` of this module."""
-        return fit(critic, batch, rows, self.config)
+    def fit(self, critic: Critic, batch: Batch, minibatches: Tensor) -> tuple[Critic, Tensor]:
+        """Take the critic's steps; see the function `fit` of this module."""
+        return fit(critic, batch, minibatches, self.config)
 
     def policy_graph(self, state: TRPOState) -> PolicyGraph:
         """Return the clipped mean of the raw policy observation, the normaliser included."""

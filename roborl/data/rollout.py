@@ -133,3 +133,14 @@ class RolloutStore:
     def _show(self, obs: Mapping[str, np.ndarray]) -> None:
         for name, value in self._obs.items():
             value[self.filled] = obs[name]
+
+
+def epoch(count: int, size: int, generator: torch.Generator) -> torch.Tensor:
+    """Return the numbers below ``count`` in a random order, in minibatches: (ceil(count / size), size).
+
+    Shapes are static: what the last minibatch lacks is taken from the first. With fewer numbers than the size, all are
+    in one.
+    """
+    size = min(size, count)
+    order = torch.randperm(count, generator=generator)
+    return torch.cat([order, order[: -count % size]]).reshape(-1, size)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roborl.errors import ConfigError
 from roborl.registry import named_class
 
 if TYPE_CHECKING:
@@ -19,16 +20,22 @@ DYNAMICS: dict[str, str] = {
 }
 
 
-def make_dynamics(name: str, task: Task, num_threads: int = 0) -> Dynamics:
+def make_dynamics(name: str, task: Task, num_threads: int = 0, substeps: int | None = None) -> Dynamics:
     """Return what predicts a task.
 
     Args:
         name: one of `DYNAMICS`.
         task: the task.
         num_threads: threads that predict, where they are of use; 0: one for each processor.
+        substeps: time steps in a control step of the rigid-body model; None: as many as the simulator takes.
 
     Raises:
         UnknownName: if there are no such dynamics.
-        ConfigError: if they cannot predict this task.
+        ConfigError: if they cannot predict this task, or their time step is not theirs to choose.
     """
-    return named_class("dynamics", name, DYNAMICS)(task, num_threads=num_threads)
+    cls = named_class("dynamics", name, DYNAMICS)
+    if substeps is None:
+        return cls(task, num_threads=num_threads)
+    if name != "rigid":
+        raise ConfigError(f"substeps are of the rigid-body model alone: {name} dynamics take the simulator's own")
+    return cls(task, num_threads=num_threads, substeps=substeps)

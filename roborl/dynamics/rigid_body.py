@@ -72,7 +72,9 @@ class RigidBody:
 
     def acceleration(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return ``M^-1 (tau - b)`` (N, nv), MuJoCo's qacc where no constraint acts."""
-        return self._solve(qpos, qvel, ctrl, np.zeros((self.space.nv, self.space.nv)))
+        M, b = self.equations.inertia_and_bias(qpos, qvel)
+        tau = self.forces.forces(qpos, qvel, ctrl)
+        return np.linalg.solve(M + self.forces.armature, (tau - b)[..., None])[..., 0]
 
     def inverse_dynamics(self, qpos: np.ndarray, qvel: np.ndarray, acc: np.ndarray) -> np.ndarray:
         """Return the forces (N, nv) on the joints that move them with accelerations ``acc (N, nv)``."""
@@ -83,16 +85,16 @@ class RigidBody:
         at_rest = np.zeros((len(qpos), self.space.nv))
         return self.inverse_dynamics(qpos, at_rest, at_rest)
 
-    def _solve(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray, added: np.ndarray) -> np.ndarray:
+    def _solve(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the solution of ``(M + h D) a = tau - b`` (N, nv), and ``h D``."""
         M, b = self.equations.inertia_and_bias(qpos, qvel)
-        tau = self.forces.forces(qpos, qvel, ctrl)
-        return np.linalg.solve(M + self.forces.armature + added, (tau - b)[..., None])[..., 0]
-
-    def _implicit(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
-        """Return ``h D``."""
+        motors = self.forces.motors(qpos, qvel, ctrl)
+        tau = self.forces.forces(qpos, qvel, ctrl, motors)
         if self._integrator == mujoco.mjtIntegrator.mjINT_EULER:
-            return self.timestep * np.diag(self._euler_damping)
-        return self.timestep * self.forces.implicit_damping(qpos, qvel, ctrl)
+            added = self.timestep * np.diag(self._euler_damping)
+        else:
+            added = self.timestep * self.forces.implicit_damping(motors)
+        return np.linalg.solve(M + (self.forces.armature + added), (tau - b)[..., None])[..., 0], added
 
     def step(self, x: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return the states (N, nq + nv) one time step after ``x``."""
@@ -100,7 +102,7 @@ class RigidBody:
         qpos, qvel = x[:, :nq], x[:, nq:]
         if self._integrator == mujoco.mjtIntegrator.mjINT_RK4:
             return self._rk4(x, ctrl)[0]
-        acc = self._solve(qpos, qvel, ctrl, self._implicit(qpos, qvel, ctrl))
+        acc, _ = self._solve(qpos, qvel, ctrl)
         return self.space.integrate(x, np.concatenate((h * (qvel + h * acc), h * acc), axis=1))
 
     def _rk4(self, x: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, list[_Stage]]:
@@ -135,8 +137,7 @@ class RigidBody:
         h, nq, nv, nu = self.timestep, self.space.nq, self.space.nv, ctrl.shape[1]
         start = np.concatenate((np.eye(2 * nv), np.zeros((2 * nv, nu))), axis=1)
         if self._integrator != mujoco.mjtIntegrator.mjINT_RK4:
-            added = self._implicit(x[:, :nq], x[:, nq:], ctrl)
-            acc = self._solve(x[:, :nq], x[:, nq:], ctrl, added)
+            acc, added = self._solve(x[:, :nq], x[:, nq:], ctrl)
             by = np.concatenate(self._acceleration_derivatives(x, ctrl, acc, added), axis=2)  # (N, nv, 2 nv + nu)
             moved = h * (start[nv:] + h * by)  # how h v' changes
             change = np.concatenate((h * (x[:, nq:] + h * acc), h * acc), axis=1)

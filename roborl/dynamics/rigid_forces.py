@@ -33,6 +33,22 @@ class ForceDerivatives(NamedTuple):
     by_ctrl: np.ndarray
 
 
+class MotorForces(NamedTuple):
+    """What motors do in N states, before their limits.
+
+    Attributes:
+        placed: (N, nv) joints' positions by degree of freedom; 0 for free and ball joints.
+        actuators: (N, nu) the actuators' forces.
+        compensation: (N, nv) what compensates gravity, of motors or not.
+        joints: (N, nv) the torques of motors on joints, actuators' limits kept.
+    """
+
+    placed: np.ndarray
+    actuators: np.ndarray
+    compensation: np.ndarray
+    joints: np.ndarray
+
+
 def unsupported(model: mujoco.MjModel) -> list[str]:
     """Return what a model has that no `JointForces` models, in words; empty: all of it is modelled."""
     scalar = np.isin(model.jnt_type, _SCALAR)
@@ -110,6 +126,11 @@ class JointForces:
                 self._in_line[dof, above] = self._in_line[above, dof] = 1.0
                 above = model.dof_parentid[above]
 
+        constant = np.diag(self.damping) + self._tendons.T @ (self._tendon_damping[:, None] * self._tendons)
+        self._constant_damping = self._in_line * constant
+        pairs = self._in_line * self._moment[:, :, None] * self._moment[:, None, :]
+        self._moment_pairs = pairs.reshape(model.nu, nv * nv)
+
         compensated = model.body_mass * model.body_gravcomp
         self._compensation = RigidModel(model, compensated) if compensated.any() else None
         self._by_motor = np.zeros(nv, bool)
@@ -140,56 +161,42 @@ class JointForces:
         ranges[self._dofs] = model.jnt_actfrcrange[scalar]
         self._joint_range = _limits(limited, ranges)
 
-    def _placed(self, qpos: np.ndarray) -> np.ndarray:
-        """Return the joints' positions by degree of freedom (N, nv); 0 for free and ball joints."""
+    def motors(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> MotorForces:
+        """Return what motors do."""
         placed = np.zeros((len(qpos), self._nv))
         placed[:, self._dofs] = qpos[:, self._positions]
-        return placed
+        wanted = self._gain * np.minimum(np.maximum(ctrl, self._ctrl_range[0]), self._ctrl_range[1]) + self._bias
+        actuators = wanted + self._by_length * (placed @ self._moment.T) + self._by_speed * (qvel @ self._moment.T)
+        compensation = at_rest = np.zeros((len(qpos), self._nv))
+        if self._compensation is not None:
+            compensation = self._compensation.inverse_dynamics(qpos, at_rest, at_rest)
+        limited = np.minimum(np.maximum(actuators, self._force_range[0]), self._force_range[1])
+        return MotorForces(placed, actuators, compensation, limited @ self._moment + self._by_motor * compensation)
 
-    def _actuator_force(self, placed: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
-        """Return the actuators' forces (N, nu) before their limits."""
-        wanted = self._gain * np.clip(ctrl, *self._ctrl_range) + self._bias
-        return wanted + self._by_length * (placed @ self._moment.T) + self._by_speed * (qvel @ self._moment.T)
-
-    def _motor_torque(self, qpos: np.ndarray, placed: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
-        """Return what motors do (N, nv), their part of gravity compensation included, before the joints' limits."""
-        force = np.clip(self._actuator_force(placed, qvel, ctrl), *self._force_range)
-        return force @ self._moment + np.where(self._by_motor, self._gravity_compensation(qpos), 0.0)
-
-    def _gravity_compensation(self, qpos: np.ndarray) -> np.ndarray:
-        if self._compensation is None:
-            return np.zeros((len(qpos), self._nv))
-        at_rest = np.zeros((len(qpos), self._nv))
-        return self._compensation.inverse_dynamics(qpos, at_rest, at_rest)
-
-    def forces(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
-        """Return the forces (N, nv)."""
-        placed = self._placed(qpos)
-        total = -self._stiffness * (placed - self._rest) - self.damping * qvel
+    def forces(
+        self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray, motors: MotorForces | None = None
+    ) -> np.ndarray:
+        """Return the forces (N, nv); ``motors``, where they are known already, of the same states."""
+        motors = self.motors(qpos, qvel, ctrl) if motors is None else motors
+        total = -self._stiffness * (motors.placed - self._rest) - self.damping * qvel
         if len(self._tendons):
-            lengths = placed @ self._tendons.T
+            lengths = motors.placed @ self._tendons.T
             stretch = lengths - np.clip(lengths, *self._tendon_rest.T)
-            total -= (
-                self._tendon_stiffness * stretch + self._tendon_damping * (qvel @ self._tendons.T)
-            ) @ self._tendons
-        total += np.clip(self._motor_torque(qpos, placed, qvel, ctrl), *self._joint_range)
-        if self._compensation is not None and not self._by_motor.all():
-            total += np.where(self._by_motor, 0.0, self._gravity_compensation(qpos))
-        return total
+            pull = self._tendon_stiffness * stretch + self._tendon_damping * (qvel @ self._tendons.T)
+            total -= pull @ self._tendons
+        total += np.minimum(np.maximum(motors.joints, self._joint_range[0]), self._joint_range[1])
+        return total + ~self._by_motor * motors.compensation
 
     def derivatives(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> ForceDerivatives:
         """Return how `forces` change; a force at its limit does not."""
-        placed, nv = self._placed(qpos), self._nv
-        force = self._actuator_force(placed, qvel, ctrl)
-        free = self._within(force, self._force_range)
+        motors, nv = self.motors(qpos, qvel, ctrl), self._nv
+        free = self._within(motors.actuators, self._force_range)
         heeded = self._within(ctrl, self._ctrl_range)
-        torque = np.clip(force, *self._force_range) @ self._moment
         compensation = np.zeros((len(qpos), nv, nv))
         if self._compensation is not None:
-            torque += np.where(self._by_motor, self._gravity_compensation(qpos), 0.0)
             at_rest = np.zeros((len(qpos), nv))
             compensation = self._compensation.derivatives(qpos, at_rest, at_rest)[0]
-        unlimited = self._within(torque, self._joint_range)[:, :, None]
+        unlimited = self._within(motors.joints, self._joint_range)[:, :, None]
 
         def actuators(factor: np.ndarray) -> np.ndarray:
             return np.einsum("av,na,aw->nvw", self._moment, factor, self._moment)
@@ -198,25 +205,22 @@ class JointForces:
         by_q = unlimited * actuators(free * self._by_length) + motor_gravity - np.diag(self._stiffness)
         by_v = unlimited * actuators(free * self._by_speed) - np.diag(self.damping)
         if len(self._tendons):
-            lengths = placed @ self._tendons.T
+            lengths = motors.placed @ self._tendons.T
             taut = (lengths < self._tendon_rest[:, 0]) | (lengths > self._tendon_rest[:, 1])
             by_q -= np.einsum("tv,nt,tw->nvw", self._tendons, taut * self._tendon_stiffness, self._tendons)
             by_v -= self._tendons.T @ (self._tendon_damping[:, None] * self._tendons)
         by_ctrl = unlimited * np.einsum("av,na->nva", self._moment, free * heeded * self._gain)
         return ForceDerivatives(by_q, by_v, by_ctrl)
 
-    def implicit_damping(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
+    def implicit_damping(self, motors: MotorForces) -> np.ndarray:
         """Return minus the forces' derivative by qvel as MuJoCo's 'implicitfast' takes it, (nv, nv) or (N, nv, nv)."""
-        constant = np.diag(self.damping) + self._tendons.T @ (self._tendon_damping[:, None] * self._tendons)
         if not self._by_speed.any():
-            return self._in_line * constant
-        placed = self._placed(qpos)
-        free = self._within(self._actuator_force(placed, qvel, ctrl), self._force_range)
+            return self._constant_damping
         # a joint at its limit of force does not heed the actuators that are its own; those of tendons still count
-        unlimited = self._within(self._motor_torque(qpos, placed, qvel, ctrl), self._joint_range)
-        free &= unlimited[:, self._joint_of] | ~self._on_joint
-        motors = np.einsum("av,na,aw->nvw", self._moment, free * self._by_speed, self._moment)
-        return self._in_line * (constant - motors)
+        free = self._within(motors.actuators, self._force_range)
+        free &= self._within(motors.joints, self._joint_range)[:, self._joint_of] | ~self._on_joint
+        pairs = (free * self._by_speed) @ self._moment_pairs
+        return self._constant_damping - pairs.reshape(len(free), self._nv, self._nv)
 
     @staticmethod
     def _within(values: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -35,6 +35,17 @@ def physics_columns(model: mujoco.MjModel, component: mujoco.mjtState) -> slice:
     return slice(start, start + mujoco.mj_stateSize(model, int(component)))
 
 
+def _side_by_side(widths: Mapping[str, int]) -> dict[str, slice]:
+    """Return the columns of parts that stand side by side, by name."""
+    ends = np.cumsum([0, *widths.values()])
+    return {name: slice(int(ends[i]), int(ends[i + 1])) for i, name in enumerate(widths)}
+
+
+def _rows(values: np.ndarray, n: int) -> np.ndarray:
+    """Return n rows: those given, or the one given."""
+    return values if len(values) == n else np.broadcast_to(values, (n, *values.shape[1:]))
+
+
 class _Noted(Mapping[str, np.ndarray]):
     """Arrays by name, that notes which are read."""
 
@@ -111,17 +122,22 @@ class SmoothTask:
         self.carried = {"ctrl": sim.model.nu} if "ctrl" in fields_read else {}
         self.carried |= {name: f.memory[name].shape[1] for name in names}
         self.space = StateSpace.of_model(sim.model, sim.model.na + sum(self.carried.values()))
-        self._physics = {name: physics_columns(sim.model, spec) for name, spec in _PHYSICS.items()}
-        ends = np.cumsum([0, *sim.memory_widths.values()])
-        self._memory = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(sim.memory_widths)}
-        ends = np.cumsum([0, *(value.shape[1] for value in f.params.values())])
-        self._params = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(f.params)}
+        model = sim.model
+        self._columns = _side_by_side({"qpos": model.nq, "qvel": model.nv, "act": model.na} | self.carried)
+        self._physics = {name: physics_columns(model, spec) for name, spec in _PHYSICS.items()}
+        self._given = {name: (physics_columns(model, spec), width) for name, (spec, width) in _GIVEN.items()}
+        self._memory = _side_by_side(sim.memory_widths)
+        self._params = _side_by_side({name: value.shape[1] for name, value in f.params.items()})
         self._delay = ActionDelay(task.action_delay, len(sim.action_low))
         self._check_costs(f, action)
 
     def _control_and_cost_reads(self, f: Fields, action: np.ndarray) -> tuple[set[str], set[str]]:
         task = self.task
         fields_read, memory_read = _reads(task.control, f, action)
+        # every control looks at how many there are; whether one goes on from the last shows where that is NaN
+        unknown = Fields(np, {**f._arrays, "ctrl": np.full_like(f.ctrl, np.nan)}, f.params, f.memory)
+        if not np.isnan(task.control(unknown, action)).any():
+            fields_read = fields_read - {"ctrl"}
         try:
             for function, arguments in ((task.stage_residuals, (action,)), (task.terminal_residuals, ())):
                 more = _reads(function, f, *arguments)
@@ -152,9 +168,7 @@ class SmoothTask:
 
     def _parts(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Return points' parts (N, k) by name."""
-        widths = {"qpos": self._model.nq, "qvel": self._model.nv, "act": self._model.na} | self.carried
-        ends = np.cumsum([0, *widths.values()])
-        return {name: x[:, ends[i] : ends[i + 1]] for i, name in enumerate(widths)}
+        return {name: x[:, columns] for name, columns in self._columns.items()}
 
     def place(self, sim: Sim, x: np.ndarray) -> None:
         """Put simulations at points (N, nx)."""
@@ -172,18 +186,14 @@ class SmoothTask:
     def fields(self, at: SimState, x: np.ndarray) -> Fields:
         """Return the fields of points (N, nx), with what the points leave out as it is in ``at``: one row, or N."""
         parts, n = self._parts(x), len(x)
-        memory = {
-            name: np.broadcast_to(at.memory[:, columns], (n, columns.stop - columns.start))
-            for name, columns in self._memory.items()
-        }
-        params = {
-            name: np.broadcast_to(at.params[:, columns], (n, columns.stop - columns.start))
-            for name, columns in self._params.items()
-        }
-        arrays = {name: parts[name] for name in self._physics if name in parts}
-        for name, (spec, width) in _GIVEN.items():
-            value = at.physics[:, physics_columns(self._model, spec)]
-            arrays[name] = np.broadcast_to(value.reshape(len(value), -1, width), (n, value.shape[1] // width, width))
+        memory = {name: _rows(at.memory[:, columns], n) for name, columns in self._memory.items()}
+        params = {name: _rows(at.params[:, columns], n) for name, columns in self._params.items()}
+        unknown = {
+            "ctrl": np.full((n, self._model.nu), np.nan)
+        }  # unless it is carried: no cost and no control reads it
+        arrays = unknown | {name: parts[name] for name in self._physics if name in parts}
+        for name, (columns, width) in self._given.items():
+            arrays[name] = _rows(at.physics[:, columns].reshape(len(at.physics), -1, width), n)
         return Fields(np, arrays, params, memory | {name: parts[name] for name in self.carried if name != "ctrl"})
 
     def control(self, at: SimState, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""The policy of on-policy learners, a Gaussian with a network's mean and a deviation of its own, and its critic.
+"""The stochastic policy of on-policy learners: a Gaussian whose mean is a network's and whose deviation is its own.
 
 It is not bounded: what it draws beyond [-1, 1] is clipped for the environment, and stored and learned from as it was
 drawn.
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from roborl.learner import Spaces
 from roborl.nn.graph import GraphBuilder, PolicyGraph
 from roborl.nn.mlp import Layers, init_orthogonal, mlp
 from roborl.nn.normalizer import NormalizerState, inverse_std
@@ -31,29 +30,19 @@ class GaussianActor(NamedTuple):
     """(A,), of the deviation, the same in all states."""
 
 
-class ActorCritic(NamedTuple):
-    """A policy and what judges it, two networks that share nothing."""
-
-    actor: GaussianActor
-    critic: Layers
-    """obs -> value; it may see more than the actor."""
-
-
-def init_actor_critic(
-    generator: torch.Generator, spaces: Spaces, hidden: Sequence[int], log_std: float, dtype: torch.dtype
-) -> ActorCritic:
-    """Draw a policy whose first mean actions are near 0, the middle of what is allowed, and a critic.
+def init_actor(
+    generator: torch.Generator, sizes: Sequence[int], log_std: float, dtype: torch.dtype = torch.float32
+) -> GaussianActor:
+    """Draw a policy whose first mean actions are near 0, the middle of what is allowed.
 
     Args:
         generator: the source of randomness.
-        spaces: the widths of observations and actions.
-        hidden: widths of the hidden layers of both.
+        sizes: widths (obs, hidden..., action).
         log_std: first log standard deviation.
         dtype: of the parameters.
     """
-    mean = init_orthogonal(generator, (spaces.obs["policy"], *hidden, spaces.action), 0.01, dtype)
-    critic = init_orthogonal(generator, (spaces.obs[spaces.critic_group], *hidden, 1), 1.0, dtype)
-    return ActorCritic(GaussianActor(mean, torch.full((spaces.action,), log_std, dtype=dtype)), critic)
+    layers = init_orthogonal(generator, sizes, 0.01, dtype)
+    return GaussianActor(layers, torch.full((sizes[-1],), log_std, dtype=dtype, device=generator.device))
 
 
 def act(actor: GaussianActor, obs: Tensor, noise: Tensor | None, activation: str) -> Tensor:

@@ -19,21 +19,25 @@ ENERGY = 0.99
 DEAD_DEVIATION = 1e-3
 
 
-def collapse_metrics(network: Layers, obs: Tensor, activation: str) -> dict[str, Tensor]:
-    """Return feature_rank, dead_units (a share) and policy_variance of a policy's network, each 0-d.
+def collapse_metrics(network: Layers, obs: Tensor, activation: str) -> tuple[dict[str, Tensor], Tensor]:
+    """Return feature_rank, dead_units (a share) and policy_variance of a policy's network, and its pre-activations.
 
     Args:
         network: obs -> mean action, with hidden layers.
         obs: (N, width), of many states.
         activation: between the layers.
+
+    Returns:
+        The metrics, each 0-d, and the last hidden layer before its activation, (N, H).
     """
-    mean, features = mlp_and_features(network, obs, activation)
-    features = ACTIVATIONS[activation](features)
-    return {
+    mean, before = mlp_and_features(network, obs, activation)
+    features = ACTIVATIONS[activation](before)
+    metrics = {
         "feature_rank": feature_rank(features),
         "dead_units": (features.std(0, correction=0) < DEAD_DEVIATION).to(obs.dtype).mean(),
         "policy_variance": mean.var(0, correction=0).mean(),
     }
+    return metrics, before
 
 
 def feature_rank(features: Tensor) -> Tensor:

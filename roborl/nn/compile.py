@@ -14,8 +14,9 @@ from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch._higher_order_ops.while_loop import while_loop
 
-from roborl.nn.tree import Tree, overwrite, scalars
+from roborl.nn.tree import Tree, flatten, unflatten
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,31 +77,35 @@ class Compiler:
             self._done[function] = compile_pure(function, self._enabled, self._device)
         return self._done[function]
 
-    def in_place(self, function: Callable[..., tuple[Tree, R]], state: Tree) -> Callable[..., R]:
-        """Return a function of the arguments after the state, which it overwrites with what the function makes of it.
 
-        In a sequence of small steps it takes time to hand over a state's many tensors each time.
+def fold(step: Callable[[Tree, torch.Tensor], Tree], state: Tree, xs: torch.Tensor) -> Tree:
+    """Return ``step(... step(step(state, xs[0]), xs[1]) ..., xs[-1])``.
 
-        Args:
-            function: pure, ``(state, *arguments) -> (state, result)``.
-            state: a tree of tensors.
-        """
-        if function not in self._done:
+    In a compiled function it is compiled as a loop: what a call costs is paid once, not at each step, and of many steps
+    of small networks that is half the time.
 
-            def overwriting(state: Tree, *arguments: Any) -> tuple[list[torch.Tensor], R]:
-                changed, result = function(state, *arguments)
-                return overwrite(state, changed), result
+    Args:
+        step: pure, from a state and one of ``xs`` to the next state.
+        state: a tree of tensors that share no memory; each step makes every one of them anew.
+        xs: (K, ...).
+    """
+    if not torch.compiler.is_compiling():
+        for x in xs:
+            state = step(state, x)
+        return state
+    names, count = list(flatten(state)), len(xs)
 
-            self._done[function] = compile_pure(overwriting, self._enabled, self._device)
-        run, into = self._done[function], scalars(state)
+    def going_on(i: torch.Tensor, *leaves: torch.Tensor) -> torch.Tensor:
+        return i < count
 
-        def step(*arguments: Any) -> R:
-            changed, result = run(state, *arguments)
-            for scalar, new in zip(into, changed, strict=True):
-                scalar.copy_(new)
-            return result
+    def body(i: torch.Tensor, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        before = unflatten(state, dict(zip(names, leaves, strict=True)))
+        after = step(before, xs.index_select(0, i.reshape(1)).squeeze(0))
+        return i + 1, *flatten(after).values()
 
-        return step
+    start = torch.zeros((), dtype=torch.int64, device=xs.device)
+    _, *leaves = while_loop(going_on, body, (start, *flatten(state).values()))
+    return unflatten(state, dict(zip(names, leaves, strict=True)))
 
 
 @functools.cache

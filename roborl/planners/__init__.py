@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roborl.registry import named_class
+from roborl.registry import class_from_file, named_class
 
 if TYPE_CHECKING:
     from roborl.planners.contract import Planner
@@ -24,9 +24,14 @@ def planner_class(name: str) -> type[Planner]:
     """Return a planner's class.
 
     Args:
-        name: one of PLANNERS.
+        name: one of PLANNERS, or FILE.py:Class of the user's own.
 
     Raises:
         UnknownName: there is no such planner.
+        UsageError: the file or the class in it cannot be loaded.
     """
+    if ".py:" in name:
+        from roborl.planners.contract import Planner
+
+        return class_from_file("planner", name, Planner)
     return named_class("planner", name, PLANNERS)

@@ -163,6 +163,7 @@ class ILQR(Planner):
             NonFinite: if the trajectory to begin with, or a derivative, is not finite.
         """
         config, mu, change = self.config, self.config.start_regularization, 1.0
+        steps_before = self.dynamics.steps
         trial = self._begin(x0, warm_start)
         k, K = np.zeros_like(trial.U), np.zeros((*trial.U.shape, self._smooth.space.ndx))
         penalty, taken, converged, promised = 0.0, 0, False, np.inf
@@ -202,6 +203,7 @@ class ILQR(Planner):
             "gap": trial.gap,
             "promised": float(promised),
             "regularization": mu,
+            "steps": float(self.dynamics.steps - steps_before),
         }
         return Plan(trial.U, trial.cost, stats, trial.X, K)
 

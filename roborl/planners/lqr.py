@@ -192,7 +192,7 @@ class LQR(Planner):
             NoEquilibrium: if no state near this one, at rest, can be held.
             Unstabilizable: if the linear system there cannot be stabilised.
         """
-        dynamics, config = self._smooth, self.config
+        dynamics, config, steps_before = self._smooth, self.config, self.dynamics.steps
         low, high, space = dynamics.action_low, dynamics.action_high, dynamics.space
         start = dynamics.coordinates(x0)[0]
         guess = start.copy()
@@ -217,6 +217,7 @@ class LQR(Planner):
         cost = float(trajectory_costs(dynamics, x0, trajectory[None], actions[None])[0])
         away = space.difference(point.x, start)
         stats = {"expected": float(0.5 * away @ V @ away), "distance": float(np.linalg.norm(away))}
+        stats["steps"] = float(dynamics.steps - steps_before)
         return Plan(actions, cost, stats, trajectory, gains)
 
     def state(self) -> dict[str, Any]:

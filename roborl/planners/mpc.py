@@ -168,6 +168,7 @@ def make_planner(
     settings: Mapping[str, Any] | None = None,
     num_threads: int = 0,
     dynamics: str = "mujoco",
+    substeps: int | None = None,
 ) -> Planner:
     """Return a planner by name.
 
@@ -176,7 +177,8 @@ def make_planner(
         task: the task.
         settings: fields of the planner's configuration that differ from its defaults.
         num_threads: threads that simulate; 0: one for each processor.
-        dynamics: what predicts the task, one of `DYNAMICS`.
+        dynamics: what predicts, one of `roborl.dynamics.DYNAMICS`: by default the task's simulator.
+        substeps: time steps in a control step of the rigid-body model; None: as many as the simulator takes.
 
     Raises:
         UnknownName: if there is no such planner, no such setting, or no such dynamics.
@@ -188,7 +190,7 @@ def make_planner(
         if field not in valid:
             raise UnknownName(f"setting of {name}", field, valid)
     config = cls.Config(**(settings or {}))
-    return cls(make_dynamics(dynamics, task, num_threads), config)
+    return cls(make_dynamics(dynamics, task, num_threads, substeps), config)
 
 
 def plan_episodes(

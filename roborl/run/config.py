@@ -140,7 +140,7 @@ def build_config(config_class: type, values: dict[str, Any]) -> Any:
 
 
 def full_name(task: str) -> str:
-    """Return the task's name such that it means the same wherever the run is resumed, and is spelt in one way."""
+    """Return a name such that it means the same in any folder, and a task of ours is spelt in one way."""
     file, colon, class_name = task.rpartition(".py:")
     if colon:
         return f"{Path(file).absolute()}.py:{class_name}"

@@ -31,7 +31,7 @@ class MPCConfig:
     """An MPC policy in words: enough to make it again; as a file, `roborl eval` takes it as it takes a run."""
 
     planner: str
-    """The planner's name."""
+    """The planner's name, or FILE.py:Class."""
     task: str
     """A task of roborl's, or FILE.py:Class."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -42,9 +42,13 @@ class MPCConfig:
     """What predicts: the name of dynamics."""
     replan_steps: int = 1
     """Control steps acted on each plan."""
+    substeps: int | None = None
+    """Time steps in a control step of the rigid-body model; None: as many as the simulator takes."""
 
     def __post_init__(self) -> None:
         check_count("replan_steps", self.replan_steps, 1)
+        if self.substeps is not None:
+            check_count("substeps", self.substeps, 1)
         for name, kind in (("planner", str), ("task", str), ("dynamics", str), ("options", dict), ("settings", dict)):
             if not isinstance(getattr(self, name), kind):
                 raise ConfigError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
@@ -57,11 +61,13 @@ class MPCConfig:
             ConfigError: if one of them is outside what is allowed.
         """
         settings = presets.settings(self.planner, self.task) | self.settings
-        return make_planner(self.planner, tasks.load(self.task, **self.options), settings, dynamics=self.dynamics)
+        task = tasks.load(self.task, **self.options)
+        return make_planner(self.planner, task, settings, dynamics=self.dynamics, substeps=self.substeps)
 
     def resolve(self) -> MPCConfig:
-        """Return the configuration with nothing left open: presets, the planner's defaults, the task's full name."""
-        return replace(self, task=full_name(self.task), settings=asdict(self.make().config))
+        """Return the configuration with nothing left open: presets, the planner's defaults, full names."""
+        settings = asdict(self.make().config)
+        return replace(self, planner=full_name(self.planner), task=full_name(self.task), settings=settings)
 
     def save(self, path: Path) -> None:
         """Write the policy to a file.

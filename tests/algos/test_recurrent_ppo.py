@@ -145,13 +145,13 @@ def test_each_epoch_takes_every_sequence_once_and_fills_the_last_minibatch_up() 
     # 6 sequences in minibatches of 4: two, of which the last takes two from the first.
     ppo = learner(batch_size=16)
     taken: list[Tensor] = []
-    real = ppo.update
+    real = ppo.fit
 
-    def spy(state: RecurrentPPOState, batch: Any, rows: Tensor) -> Any:
-        taken.append(rows)
-        return real(state, batch, rows)
+    def spy(state: RecurrentPPOState, sequences: Any, minibatches: Tensor) -> Any:
+        taken.extend(minibatches)
+        return real(state, sequences, minibatches)
 
-    ppo.update = spy
+    ppo.fit = spy
     state = ppo.init(generator(), torch.float64)
     ppo.learn(state, rollout_for(ppo, state), generator(), EAGER)
     assert [len(rows) for rows in taken] == [4] * 4

@@ -1,7 +1,7 @@
 """The peers' environments: each in a virtual environment of its own, made when it is first needed.
 
 A ready one is named by an environment variable, say `ROBORL_PEER_ENVPOOL=/path/of/its/venv`; otherwise it is
-made in `tests/bench/.peers/`, which git ignores. Making all three takes minutes and some gigabytes.
+made in `tests/bench/.peers/`, which git ignores. Making all of them takes minutes and some gigabytes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "envpool": ("envpool==1.2.5", *_SIMULATION),
     # stable-baselines3 and SBX share one: SBX is built on it. Named first, torch stays the CPU build.
     "sbx": ("torch==2.13.0", "stable-baselines3==2.9.2", "sbx-rl==0.28.0", *_SIMULATION),
+    "rlox": ("torch==2.13.0", "rlox==1.2.0", *_SIMULATION),
     "rltools": ("rltools==2.2.1", "mkl==2026.2.0", "mkl-include==2026.2.0", *_SIMULATION),
 }
 

@@ -14,13 +14,14 @@ def test_the_rank_is_how_few_directions_hold_99_percent_of_the_energy() -> None:
 
 
 def test_a_unit_that_does_the_same_in_all_states_is_dead_and_so_is_a_policy() -> None:
-    # One input, two hidden units with weights 1 and 0, states -1 and 1: relu gives (0, 1) and (0, 0). One of two is
+    # One input, two hidden units with weights 1 and 0, states -1 and 1: relu gives (0, 0) and (1, 0). One of two is
     # dead; the output 3 h_1 is 0 and 3: variance 2.25.
     layers = [
         {"w": torch.tensor([[1.0, 0.0]]), "b": torch.zeros(2)},
         {"w": torch.tensor([[3.0], [1.0]]), "b": torch.zeros(1)},
     ]
-    metrics = collapse_metrics(layers, torch.tensor([[-1.0], [1.0]]), "relu")
+    metrics, before = collapse_metrics(layers, torch.tensor([[-1.0], [1.0]]), "relu")
     assert metrics["dead_units"] == 0.5
     assert metrics["policy_variance"] == 2.25
     assert metrics["feature_rank"] == 1
+    assert before.tolist() == [[-1, 0], [1, 0]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from roborl.nn import compile as under_test
-from roborl.nn.compile import Compiler, compile_pure, compiler_problem
+from roborl.nn.compile import Compiler, compile_pure, compiler_problem, fold
 
 
 class Scaled:
@@ -60,19 +60,21 @@ def test_switched_off_it_neither_looks_for_a_compiler_nor_records_a_tape(
     assert not result["x"].requires_grad
 
 
-def counted(state: dict[str, torch.Tensor], x: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    return {"sum": state["sum"] + x, "count": state["count"] + 1}, 2 * x
+def summed(start: torch.Tensor, xs: torch.Tensor) -> dict[str, torch.Tensor]:
+    def step(state: dict[str, torch.Tensor], x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"decayed": 0.5 * state["decayed"] + x, "count": state["count"] + 1}
+
+    return fold(step, {"decayed": start, "count": torch.zeros(())}, xs)
 
 
 @pytest.mark.parametrize("enabled", [False, True])
-def test_steps_in_place_overwrite_the_state_scalars_too(enabled: bool) -> None:
+def test_a_fold_takes_one_step_after_the_other(enabled: bool) -> None:
+    # 4, then 4/2 + 1 = 3, 3/2 + 2 = 3.5, 3.5/2 + 3 = 4.75.
     if enabled and compiler_problem() is not None:
         pytest.skip("needs a C++ compiler")
-    state = {"sum": torch.zeros(2), "count": torch.zeros(())}
-    step = Compiler(enabled).in_place(counted, state)
-    for _ in range(3):
-        assert torch.equal(step(torch.ones(2)), torch.full((2,), 2.0))
-    assert torch.equal(state["sum"], torch.full((2,), 3.0)) and state["count"] == 3
+    run = Compiler(enabled).pure(summed)
+    result = run(torch.full((2,), 4.0), torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]))
+    assert result["decayed"].tolist() == [4.75, 4.75] and result["count"] == 3
 
 
 def test_a_function_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +82,4 @@ def test_a_function_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "compile_pure", lambda function, *_: made.append(function) or function)
     compiler, scaled = Compiler(enabled=False), Scaled(2.0)
     assert compiler.pure(scaled.times) is compiler.pure(scaled.times)
-    for _ in range(2):
-        compiler.in_place(counted, {"sum": torch.zeros(2), "count": torch.zeros(())})
-    assert len(made) == 2
+    assert len(made) == 1

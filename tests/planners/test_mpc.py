@@ -8,6 +8,7 @@ import pytest
 
 from roborl import presets, tasks
 from roborl.errors import ConfigError, UnknownName
+from roborl.planners.contract import Plan
 from roborl.planners.mpc import MPCPolicy, make_planner, plan_episodes
 from roborl.planners.mppi import MPPI
 from roborl.sim import Sim
@@ -152,6 +153,28 @@ def test_a_falling_pole_ends_the_episode() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_icem_swings_the_pendulum_up_within_5_of_the_optimum() -> None:
+    optimum = np.array(json.loads((Path(__file__).parent / "pendulum_optimum.json").read_text())["returns"])
+    planner = make_planner("icem", tasks.load("PendulumSwingup"), presets.settings("icem", "PendulumSwingup"))
+    results = plan_episodes(planner, episodes=100, seed=10000)
+    assert results.returns.mean() > optimum.mean() - 5.0
+    assert (results.returns < optimum + 1.0).all()  # no more than the optimum, but for the table's grid
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "replan_steps", "least"),
+    [("CartpoleSwingup", 2, 800.0), ("AcrobotSwingup", 4, 400.0), ("HalfCheetah", 1, 5000.0)],
+)
+def test_icem_swings_up_and_runs(name: str, replan_steps: int, least: float) -> None:
+    planner = make_planner("icem", tasks.load(name), presets.settings("icem", name))
+    results = plan_episodes(planner, episodes=3, seed=10000, replan_steps=replan_steps)
+    assert results.returns.mean() >= least
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_mppi_swings_the_pendulum_up_within_15_of_the_optimum() -> None:
     optimum = np.array(json.loads((Path(__file__).parent / "pendulum_optimum.json").read_text())["returns"])
@@ -169,3 +192,55 @@ def test_mppi_masters_the_cartpoles_with_delays_and_commands_too(name: str, leas
     results = plan_episodes(planner, episodes=3, seed=10000, replan_steps=2)
     assert results.returns.mean() > least
     assert not any(episode.terminated for episode in results.episodes)
+
+
+def test_gains_act_between_plans_within_the_bounds() -> None:
+    task = tasks.load("CartpoleBalance")
+    sim = Sim(task, 1, num_threads=1)
+    sim.reset()
+    policy = MPCPolicy(make_planner("ilqr", task, {"horizon_s": 0.3, "iterations": 2}, num_threads=1), replan_steps=3)
+    sim.step(policy.act(sim.state())[None])
+    plan = policy.last_plan
+    assert plan is not None and plan.X is not None and plan.gains is not None
+    sim.fields.qvel[0, 1] += 0.01  # a push, off the plan
+    x = np.concatenate((sim.fields.qpos[0], sim.fields.qvel[0]))
+    answer = plan.U[1] + plan.gains[1] @ (x - plan.X[1])
+    assert policy.act(sim.state()) == pytest.approx(np.clip(answer, -1.0, 1.0), rel=1e-12)
+    assert policy.plans == 1 and abs(answer[0] - plan.U[1, 0]) > 1e-4
+    sim.fields.qvel[0, 1] += 50.0
+    assert np.abs(policy.act(sim.state())) == pytest.approx([1.0])
+
+
+def test_a_shifted_plan_goes_on_where_it_was() -> None:
+    plan = Plan(np.arange(3.0)[:, None], 0.0, X=np.arange(4.0)[:, None], gains=np.arange(3.0)[:, None, None])
+    later = plan.shifted(2)
+    assert later.X is not None and later.gains is not None
+    assert later.U[:, 0].tolist() == [2.0, 2.0, 2.0]
+    assert later.X[:, 0].tolist() == [2.0, 3.0, 3.0, 3.0]
+    assert later.gains[:, 0, 0].tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_policy_with_gains_resumes_to_the_bit_through_json() -> None:
+    task = short("CartpoleBalance", 10)
+    sim = Sim(task, 1, num_threads=1)
+    sim.reset()
+    settings = {"horizon_s": 0.2, "iterations": 2}
+    policies = [MPCPolicy(make_planner("ilqr", task, settings, num_threads=1), replan_steps=2) for _ in range(2)]
+    for _ in range(3):
+        sim.step(policies[0].act(sim.state())[None])
+    policies[1].restore(json.loads(json.dumps(policies[0].state())))
+    x = sim.state()
+    x.physics[0, 1] += 0.01
+    assert np.array_equal(policies[0].act(x), policies[1].act(x))
+    assert np.array_equal(policies[0].act(x), policies[1].act(x))
+
+
+def test_a_planner_may_predict_with_a_rigid_body_model() -> None:
+    task = short("ArmReach", 4)
+    planner = make_planner("ilqr", task, {"horizon_s": 0.4, "iterations": 2}, dynamics="rigid", substeps=2)
+    results = plan_episodes(planner, seed=0)
+    assert len(results.episodes[0].rewards) == 4 and results.planner_steps > 0
+    with pytest.raises(ConfigError, match="substeps are of the rigid-body model alone"):
+        make_planner("ilqr", task, substeps=2)
+    with pytest.raises(UnknownName, match="unknown dynamics 'rigit'; did you mean 'rigid'"):
+        make_planner("ilqr", task, dynamics="rigit")
