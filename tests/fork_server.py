@@ -108,10 +108,10 @@ def nan_in_physics(step: int) -> None:
 
     calls, real = itertools.count(), Sim.step
 
-    def broken(self: Any, action: Any) -> Any:
+    def broken(self: Any, *arguments: Any) -> Any:
         if next(calls) == step:
             self.fields.qvel[0] = np.nan
-        return real(self, action)
+        return real(self, *arguments)
 
     Sim.step = broken  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -76,9 +76,9 @@ def test_compiled_functions_go_through_the_pass_where_mkl_is_slow(monkeypatch: p
 
     monkeypatch.setattr(OneDnnProducts, "__call__", spy)
     monkeypatch.setattr(onednn, "mkl_is_slow", lambda: True)
-    monkeypatch.setattr(functorch_config, "enable_autograd_cache", False)  # a function in the cache needs no pass
-    monkeypatch.setattr(inductor_config, "fx_graph_cache", False)
     a, b = drawn(2, 256, 256), drawn(2, 256, 256)
-    got = compile_pure(lambda a, b: torch.bmm(a, b) + 1.0)(a, b)
+    # a function that is in the compiler's caches needs no pass
+    with functorch_config.patch(enable_autograd_cache=False), inductor_config.patch(fx_graph_cache=False):
+        got = compile_pure(lambda a, b: torch.bmm(a, b) + 1.0)(a, b)
     assert seen == [2]
     torch.testing.assert_close(got.double(), a.double() @ b.double() + 1.0, rtol=1e-5, atol=1e-4)
