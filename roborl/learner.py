@@ -18,6 +18,7 @@ from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.nn.compile import Compiler
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import PRECISIONS
+from roborl.nn.normalizer import update_normalizer
 from roborl.nn.tree import Tree, tree_map
 
 Obs = dict[str, Tensor]
@@ -150,19 +151,23 @@ class Learner(ABC):
     def act_noise_shape(self, n: int) -> tuple[int, ...]:
         """Return the shape of the noise that `act` wants for n observations."""
 
-    @abstractmethod
-    def observe(self, state: Tree, obs: Obs) -> Tree:
+    def observe(self, state: Any, obs: Obs) -> Any:
         """Return the state with its observation normalisers updated by N new observations; pure.
 
         Args:
-            state: the learner's state.
+            state: the learner's state; its ``normalizer`` has the statistics of the groups that are read.
             obs: group to (N, width), rows of live steps alone.
         """
+        if not self.observes:
+            return state
+        return state._replace(
+            normalizer={group: update_normalizer(old, obs[group]) for group, old in state.normalizer.items()}
+        )
 
     @property
-    @abstractmethod
     def observes(self) -> bool:
-        """Whether `observe` does anything: where not, a loop need not call it."""
+        """Whether observations are normalised: where not, `observe` does nothing, and a loop need not call it."""
+        return self.config.normalize_obs
 
     @abstractmethod
     def policy_graph(self, state: Tree) -> PolicyGraph:

@@ -18,13 +18,13 @@ from torch import Tensor
 from roborl.data.returns import gae, weighted_mean
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
-from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor, policy_graph
+from roborl.nn.actor import GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.compile import Compiler
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
-from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
 from roborl.nn.tree import tree_map
 
 #: Scaled rewards are clipped to +- this.
@@ -211,19 +211,6 @@ class A2C(OnPolicyLearner):
     def act_noise_shape(self, n: int) -> tuple[int, ...]:
         """Return (n, A)."""
         return (n, self.spaces.action)
-
-    def observe(self, state: A2CState, obs: Obs) -> A2CState:
-        """Return the state with the statistics of N more observations, where they are normalised."""
-        if not self.observes:
-            return state
-        return state._replace(
-            normalizer={group: update_normalizer(old, obs[group]) for group, old in state.normalizer.items()}
-        )
-
-    @property
-    def observes(self) -> bool:
-        """Whether observations are normalised."""
-        return self.config.normalize_obs
 
     def learn(
         self, state: A2CState, rollout: Rollout, generator: torch.Generator, compiler: Compiler

@@ -24,14 +24,14 @@ from roborl.data.returns import gae, standardized, weighted_mean
 from roborl.data.rollout import epoch
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, Spaces
-from roborl.nn.actor import OBS_CLIP, GaussianActor, act, init_actor
+from roborl.nn.actor import GaussianActor, act, init_actor
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import GraphBuilder, PolicyGraph
 from roborl.nn.gru import GRU, gru_graph, gru_sequence, gru_step, init_gru
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
-from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
 from roborl.nn.tree import tree_map
 
 #: Scaled rewards are clipped to +- this.
@@ -346,19 +346,6 @@ class RecurrentPPO(OnPolicyLearner):
     def act_noise_shape(self, n: int) -> tuple[int, ...]:
         """Return (n, A)."""
         return (n, self.spaces.action)
-
-    def observe(self, state: RecurrentPPOState, obs: Obs) -> RecurrentPPOState:
-        """Return the state with the statistics of N more observations, where they are normalised."""
-        if not self.observes:
-            return state
-        return state._replace(
-            normalizer={group: update_normalizer(old, obs[group]) for group, old in state.normalizer.items()}
-        )
-
-    @property
-    def observes(self) -> bool:
-        """Whether observations are normalised."""
-        return self.config.normalize_obs
 
     def learn(
         self, state: RecurrentPPOState, rollout: Rollout, generator: torch.Generator, compiler: Compiler

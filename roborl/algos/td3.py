@@ -26,7 +26,7 @@ from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_of
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import Layers, ensemble_mlp, init_ensemble, init_mlp, mlp
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize, update_normalizer
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize
 from roborl.nn.policy import tanh_mlp_graph
 from roborl.nn.tree import tree_map
 
@@ -271,19 +271,6 @@ class TD3(OffPolicyLearner):
     def act_noise_shape(self, n: int) -> tuple[int, ...]:
         """Return (n, A)."""
         return (n, self.spaces.action)
-
-    def observe(self, state: TD3State, obs: Obs) -> TD3State:
-        """Return the state with the statistics of N more observations, where they are normalised."""
-        if not self.observes:
-            return state
-        return state._replace(
-            normalizer={group: update_normalizer(old, obs[group]) for group, old in state.normalizer.items()}
-        )
-
-    @property
-    def observes(self) -> bool:
-        """Whether observations are normalised."""
-        return self.config.normalize_obs
 
     @property
     def updates_per_call(self) -> int:

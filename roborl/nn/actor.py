@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from roborl.nn.graph import GraphBuilder, PolicyGraph
+from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import Layers, init_orthogonal, mlp
-from roborl.nn.normalizer import NormalizerState, inverse_std
-
-#: Normalised observations are clipped to +- this many deviations.
-OBS_CLIP = 10.0
+from roborl.nn.normalizer import NormalizerState
+from roborl.nn.policy import mlp_graph
 
 
 class GaussianActor(NamedTuple):
@@ -59,16 +56,4 @@ def policy_graph(actor: GaussianActor, stats: NormalizerState | None, activation
         stats: of the observations; None: they are not normalised.
         activation: between the layers.
     """
-    g = GraphBuilder()
-    x = g.input("obs", actor.mean[0]["w"].shape[0])
-    if stats is not None:
-        x = g.clip(g.mul(g.sub(x, _array(stats.mean)), _array(inverse_std(stats))), -OBS_CLIP, OBS_CLIP)
-    *hidden, head = actor.mean
-    for layer in hidden:
-        x = getattr(g, activation)(g.linear(x, _array(layer["w"]), _array(layer["b"])))
-    g.output("actions", g.clip(g.linear(x, _array(head["w"]), _array(head["b"])), -1.0, 1.0))
-    return g.build()
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().float().numpy()
+    return mlp_graph(actor.mean, stats, activation, lambda g, x: g.clip(x, -1.0, 1.0))

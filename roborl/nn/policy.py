@@ -1,6 +1,8 @@
-"""The policy graph of a multilayer perceptron that ends in a tanh."""
+"""The policy graph of a multilayer perceptron, its normaliser inside."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
@@ -10,12 +12,16 @@ from roborl.nn.mlp import Layers
 from roborl.nn.normalizer import OBS_CLIP, NormalizerState, inverse_std
 
 
-def tanh_mlp_graph(layers: Layers, stats: NormalizerState | None = None) -> PolicyGraph:
-    """Return ``tanh(mlp(normalize(obs)))`` with ReLU between the layers: input "obs", output "actions".
+def mlp_graph(
+    layers: Layers, stats: NormalizerState | None, activation: str, bounded: Callable[[GraphBuilder, str], str]
+) -> PolicyGraph:
+    """Return ``bounded(mlp(normalize(obs)))``: input "obs", output "actions".
 
     Args:
         layers: of the network, as `roborl.nn.mlp.init_mlp` makes them.
         stats: of the raw observations; None where they are not normalised.
+        activation: between the layers.
+        bounded: writes what takes the network's output (its name) to [-1, 1], and returns the result's name.
     """
     g = GraphBuilder()
     x = g.input("obs", layers[0]["w"].shape[0])
@@ -23,9 +29,14 @@ def tanh_mlp_graph(layers: Layers, stats: NormalizerState | None = None) -> Poli
         x = g.clip(g.mul(g.sub(x, _array(stats.mean)), _array(inverse_std(stats))), -OBS_CLIP, OBS_CLIP)
     *hidden, head = layers
     for layer in hidden:
-        x = g.relu(g.linear(x, _array(layer["w"]), _array(layer["b"])))
-    g.output("actions", g.tanh(g.linear(x, _array(head["w"]), _array(head["b"]))))
+        x = getattr(g, activation)(g.linear(x, _array(layer["w"]), _array(layer["b"])))
+    g.output("actions", bounded(g, g.linear(x, _array(head["w"]), _array(head["b"]))))
     return g.build()
+
+
+def tanh_mlp_graph(layers: Layers, stats: NormalizerState | None = None) -> PolicyGraph:
+    """Return ``tanh(mlp(normalize(obs)))`` with ReLU between the layers; see `mlp_graph`."""
+    return mlp_graph(layers, stats, "relu", GraphBuilder.tanh)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
