@@ -30,11 +30,8 @@ from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp, mlp_and_features
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize, scale_rewards
 from roborl.nn.tree import Tree, tree_map
-
-#: Scaled rewards are clipped to +- this.
-REWARD_CLIP = 10.0
 
 #: Adam's epsilon.
 ADAM_EPS = 1e-5
@@ -159,11 +156,10 @@ def prepare(state: PPOState, rollout: Rollout, config: PPOConfig, critic_group: 
     Advantages and targets are computed once a rollout, with the critic as it was (2017, algorithm 1).
     """
     steps, n = rollout.reward.shape
-    live, so_far = rollout.live.reshape(-1), rollout.return_so_far.reshape(-1, 1)
+    live = rollout.live.reshape(-1)
     returns, reward = state.returns, rollout.reward
     if config.normalize_reward:
-        returns = update_normalizer(returns, so_far, live)
-        reward = (reward * inverse_std(returns)).clamp(-REWARD_CLIP, REWARD_CLIP)
+        returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
     clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
     flat = {name: obs.reshape((steps + 1) * n, -1) for name, obs in rollout.obs.items()}
     obs = {group: normalize(stats, flat[group], clip) for group, stats in state.normalizer.items()}

@@ -31,11 +31,8 @@ from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import GraphBuilder, PolicyGraph
 from roborl.nn.gru import GRU, gru_graph, gru_sequence, gru_step, init_gru
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, inverse_std, normalize, scale_rewards
 from roborl.nn.tree import tree_map
-
-#: Scaled rewards are clipped to +- this.
-REWARD_CLIP = 10.0
 
 #: Adam's epsilon.
 ADAM_EPS = 1e-5
@@ -191,8 +188,7 @@ def prepare(
     steps, n = rollout.reward.shape
     returns, reward = state.returns, rollout.reward
     if config.normalize_reward:
-        returns = update_normalizer(returns, rollout.return_so_far.reshape(-1, 1), rollout.live.reshape(-1))
-        reward = (reward * inverse_std(returns)).clamp(-REWARD_CLIP, REWARD_CLIP)
+        returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
     obs = {group: normalize(stats, rollout.obs[group], _clip(config)) for group, stats in state.normalizer.items()}
     flat, action = memory.reshape((steps + 1) * n, -1), rollout.action.reshape(steps * n, -1)
     seen, judged = (obs[group].reshape((steps + 1) * n, -1) for group in ("policy", critic_group))

@@ -30,11 +30,8 @@ from roborl.nn.gaussian import gaussian_entropy, gaussian_kl, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
 from roborl.nn.natural_gradient import fisher_product, natural_step
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize, scale_rewards
 from roborl.nn.tree import from_vector, to_vector, tree_map
-
-#: Scaled rewards are clipped to +- this.
-REWARD_CLIP = 10.0
 
 #: Adam's epsilon.
 ADAM_EPS = 1e-5
@@ -148,8 +145,7 @@ def prepare(state: TRPOState, rollout: Rollout, config: TRPOConfig, critic_group
     live = rollout.live.reshape(-1)
     returns, reward = state.returns, rollout.reward
     if config.normalize_reward:
-        returns = update_normalizer(returns, rollout.return_so_far.reshape(-1, 1), live)
-        reward = (reward * inverse_std(returns)).clamp(-REWARD_CLIP, REWARD_CLIP)
+        returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
     clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
     flat = {group: obs.reshape((steps + 1) * n, -1) for group, obs in rollout.obs.items()}
     obs = {group: normalize(stats, flat[group], clip) for group, stats in state.normalizer.items()}

@@ -1,4 +1,4 @@
-"""Running mean and variance of observations, as a pure function of what has been seen."""
+"""Running mean and variance of observations and of returns, as pure functions of what has been seen."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class NormalizerState(NamedTuple):
 
 #: Normalised observations are clipped to +- this many deviations.
 OBS_CLIP = 10.0
+
+#: Scaled rewards are clipped to +- this.
+REWARD_CLIP = 10.0
 
 #: The smallest variance that is divided by: a constant observation stays 0 and does not explode.
 MIN_VARIANCE = 1e-8
@@ -83,3 +86,21 @@ def normalize(state: NormalizerState, x: Tensor, clip: float = OBS_CLIP) -> Tens
 def inverse_std(state: NormalizerState) -> Tensor:
     """Return ``1 / sqrt(max(var, MIN_VARIANCE))`` (width,): exactly 1 where the variance is 1."""
     return state.var.clamp_min(MIN_VARIANCE).rsqrt()
+
+
+def scale_rewards(
+    returns: NormalizerState, reward: Tensor, return_so_far: Tensor, live: Tensor
+) -> tuple[NormalizerState, Tensor]:
+    """Count a rollout's discounted returns, and divide its rewards by the deviation of all of them, clipped.
+
+    Args:
+        returns: statistics of the discounted returns before, (1,).
+        reward: (T, N).
+        return_so_far: (T, N), the episodes' discounted returns up to each step.
+        live: (T, N), 0 for the steps that do not count.
+
+    Returns:
+        The statistics with these returns, and the scaled rewards (T, N).
+    """
+    returns = update_normalizer(returns, return_so_far.reshape(-1, 1), live.reshape(-1))
+    return returns, (reward * inverse_std(returns)).clamp(-REWARD_CLIP, REWARD_CLIP)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from roborl.nn.normalizer import init_normalizer, normalize, update_normalizer
+from roborl.nn.normalizer import init_normalizer, normalize, scale_rewards, update_normalizer
 
 
 def test_statistics_over_batches_equal_numpy_over_all_rows() -> None:
@@ -36,3 +36,14 @@ def test_rows_without_weight_do_not_count() -> None:
     expected = update_normalizer(state, rows[weight > 0])
     torch.testing.assert_close(update_normalizer(state, rows, weight), expected)
     torch.testing.assert_close(update_normalizer(state, rows, torch.zeros(9).double()), state)
+
+
+def test_scaled_rewards_hand_computed() -> None:
+    # Live returns 2, 6, 4, 4: mean 4, variance (4 + 4) / 4 = 2. The dead step's 100 does not count.
+    so_far = torch.tensor([[2.0, 6.0], [4.0, 4.0], [100.0, 4.0]])
+    live = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    reward = torch.tensor([[1.0, -2.0], [0.0, 1000.0], [0.0, 4.0]])
+    returns, scaled = scale_rewards(init_normalizer(1), reward, so_far, live)
+    torch.testing.assert_close((returns.mean, returns.var), (torch.tensor([4.0]), torch.tensor([2.0])))
+    half = 0.5**0.5
+    torch.testing.assert_close(scaled, torch.tensor([[half, -2 * half], [0.0, 10.0], [0.0, 4 * half]]))
