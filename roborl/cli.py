@@ -157,7 +157,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 
 def _add_train_arguments(sub: argparse.ArgumentParser, arguments: list[str]) -> None:
-    sub.add_argument("algo", help="the learner's name, as sac; name it before --help to see its settings")
+    sub.add_argument("algo", help="the learner's name or FILE.py:Class; name it before --help to see its settings")
     sub.add_argument("task", nargs="?", help="a task, FILE.py:Class, or the id of a gymnasium environment")
     sub.add_argument("--out", type=Path, help="the run's folder (default: runs/ALGO-TASK-sSEED)")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
@@ -169,11 +169,16 @@ def _add_train_arguments(sub: argparse.ArgumentParser, arguments: list[str]) -> 
 
     shown = bool({"-h", "--help"} & set(arguments))
     add_fields(sub.add_argument_group("the run"), RunConfig, ("learner", "task", "options", "settings"), shown)
-    algo = next((word for word in arguments[1:] if word in LEARNERS), None)
+    algo = next((word for word in arguments[1:] if word in LEARNERS or ".py:" in word), None)
     if algo is None and arguments[1:] and not arguments[1].startswith("-"):
         algo = arguments[1]  # no learner: better said now than that its settings are unknown options
-    if algo is not None:
-        add_fields(sub.add_argument_group(f"settings of {algo}"), learner_class(algo).Config, (), shown)
+    if algo is None:
+        return
+    settings = sub.add_argument_group(f"settings of {algo}")
+    try:
+        add_fields(settings, learner_class(algo).Config, (), shown)
+    except argparse.ArgumentError as error:  # a setting of the user's own learner, named as one of the run's
+        raise UsageError(f"the settings of the learner {algo} must have names of their own: {error}") from error
 
 
 def _print(options: argparse.Namespace, result: Any, text: str) -> None:

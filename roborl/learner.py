@@ -106,6 +106,8 @@ class Learner(ABC):
     """The learner's name on the command line."""
     Config: ClassVar[type]
     """The frozen dataclass of its settings."""
+    needs: ClassVar[tuple[str, ...]]
+    """Settings that the training loop reads, which each ``Config`` has."""
 
     def __init__(self, spaces: Spaces, config: Any) -> None:
         self.spaces, self.config = spaces, config
@@ -166,7 +168,10 @@ class Learner(ABC):
 
     @property
     def observes(self) -> bool:
-        """Whether observations are normalised: where not, `observe` does nothing, and a loop need not call it."""
+        """Whether observations are normalised: where not, `observe` does nothing, and a loop need not call it.
+
+        As the setting ``normalize_obs`` says; a learner without that setting says it here.
+        """
         return self.config.normalize_obs
 
     @abstractmethod
@@ -184,6 +189,8 @@ class OffPolicyLearner(Learner):
     the first update), ``updates_per_step`` (updates for each environment step, however many environments there are),
     ``gamma``, ``n_step`` and ``hindsight`` (see `roborl.data.sampling`); `check_off_policy` validates what all have.
     """
+
+    needs = ("batch_size", "buffer_size", "learning_starts", "updates_per_step", "gamma", "n_step", "hindsight")
 
     @abstractmethod
     def update(self, state: Tree, batch: Transitions, noise: Tensor) -> tuple[Tree, Metrics]:
@@ -220,6 +227,8 @@ class OnPolicyLearner(Learner):
 
     The policy, its normalisers included, stays as it is during a rollout; `observe` is called once after each.
     """
+
+    needs = ("rollout_size", "gamma")
 
     @abstractmethod
     def learn(

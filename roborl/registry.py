@@ -27,7 +27,10 @@ def named_class(kind: str, name: str, places: Mapping[str, str]) -> Any:
 
     Raises:
         UnknownName: there is no such name.
+        UsageError: it is a file's, without the class in it.
     """
+    if name.endswith(".py"):
+        raise UsageError(f"name the class of the {kind}, too: {name}:CLASS")
     if name not in places:
         raise UnknownName(kind, name, places)
     module, _, attribute = places[name].partition(":")

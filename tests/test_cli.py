@@ -35,6 +35,21 @@ class NoTask:
     pass
 '''
 
+MY_LEARNER = """
+from dataclasses import dataclass
+from roborl.algos.a2c import A2C, A2CConfig
+
+@dataclass(frozen=True)
+class ClashingConfig(A2CConfig):
+    steps: int = 3
+
+class Mine(A2C):
+    name = "mine"
+
+class Clashing(A2C):
+    name, Config = "clashing", ClashingConfig
+"""
+
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return every file in a folder; a lock's name may appear, its content is empty."""
@@ -56,6 +71,16 @@ REFUSED = {
     "an unknown task": ("train sac Pendulm", "unknown task 'Pendulm'; did you mean 'roborl/PendulumSwingup-v1'?"),
     "an unknown task to describe": ("tasks Cartpol", "unknown task 'Cartpol'; did you mean 'roborl/Cartpole"),
     "an unknown learner": ("train sca PendulumSwingup --hidden 16", "unknown learner 'sca'; did you mean 'sac'?"),
+    "a missing learner file": ("train nowhere.py:L PendulumSwingup", "nowhere.py' to load the learner 'L' from"),
+    "a learner file without the class": ("train my_learner.py:Min my_task.py:Mine", "did you mean 'Mine'?"),
+    "a learner file without a class named": ("train my_learner.py Hopper", "name the class of the learner, too"),
+    "a learner file that is broken": ("train broken.py:Mine Hopper", "broken.py cannot be loaded: SyntaxError"),
+    "a task as learner": ("train my_task.py:Mine Hopper", "unknown learner in my_task.py 'Mine'"),
+    "a setting named as one of the run's": ("train my_learner.py:Clashing Hopper", "names of their own: argument --st"),
+    "a setting that the user's learner has not": ("train my_learner.py:Mine Hopper --tau 1", "arguments: --tau 1"),
+    "resume without the learner's file": ("resume ORPHAN", "gone.py' to load the learner 'Mine' from"),
+    "eval without the learner's file": ("eval ORPHAN", "gone.py' to load the learner 'Mine' from"),
+    "export without the learner's file": ("export ORPHAN", "gone.py' to load the learner 'Mine' from"),
     "no task": ("train sac", "train needs a task"),
     "no steps": ("train sac PendulumSwingup --steps 0", "steps must be a whole number of at least 1, got 0"),
     "negative steps": ("train sac PendulumSwingup --steps -5", "steps must be a whole number of at least 1, got -5"),
@@ -135,6 +160,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     """Return a folder with what the bad input refers to."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "my_task.py").write_text(MY_TASK)
+    (folder / "my_learner.py").write_text(MY_LEARNER)
     (folder / "broken.py").write_text("class Mine(\n")
     (folder / "empty.onnx").touch()
     (folder / "broken.xml").write_text("<mujoco>\n  <worldbody>\n    <bod/>\n  </worldbody>\n</mujoco>\n")
@@ -144,6 +170,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     (folder / "folder2" / "run" / "config.json").touch()
     (folder / "folder2" / "thesis.tex").touch()
     shutil.copytree(trained, folder / "RUN")
+    shutil.copytree(trained, folder / "ORPHAN")  # whose learner's file has been moved
+    config = json.loads((trained / "config.json").read_text())
+    (folder / "ORPHAN" / "config.json").write_text(json.dumps(config | {"learner": f"{folder}/gone.py:Mine"}))
     (folder / "young").mkdir()
     shutil.copy(trained / "config.json", folder / "young")
     return folder

@@ -64,6 +64,22 @@ def test_a_planner_in_a_file_of_ones_own_plans_and_can_be_evaluated(folder: Path
     assert evaluated["returns"] == planned["returns"]
 
 
+def test_a_learner_in_a_file_of_ones_own_learns_resumes_is_evaluated_and_exported(folder: Path) -> None:
+    source = BLOCKS[4]
+    assert source.startswith("# my_learner.py\n")
+    (folder / "my_learner.py").write_text(source)
+    learning = ["train", "my_learner.py:AWR", "InvertedPendulum", "--num-envs=4", "--no-compile", "--quiet", "--json"]
+    begun = json.loads(roborl(folder, *learning, "--steps=2100", "--temperature=0.3", "--out=awr"))
+    assert begun["env_steps"] >= 2100 and begun["episode_return"] < 50  # one rollout: it falls as it did
+    resumed = json.loads(roborl(folder, "resume", "awr", "--steps=25000", "--quiet", "--json"))
+    assert resumed["episode_return"] > 200
+    config = json.loads((folder / "awr" / "config.json").read_text())
+    assert config["learner"] == f"{folder}/my_learner.py:AWR" and config["settings"]["temperature"] == 0.3
+    assert json.loads(roborl(folder, "eval", "awr", "--episodes=2", "--json"))["mean"] > 200
+    roborl(folder, "export", "awr")
+    assert json.loads(roborl(folder, "verify", "awr/policy.onnx", "--episodes=1", "--json"))["passed"]
+
+
 def test_every_command_shown_exists() -> None:
     shown = set(re.findall(r"^roborl (\w+)", README.read_text(), flags=re.MULTILINE))
     help_text = run(README.parent, sys.executable, "-m", "roborl", "--help")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,64 @@ def test_every_listed_class_is_there_and_knows_its_name() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"unknown robot 'go2'; did you mean 'go1'\? \(valid: g1, go1\)"):
         named_class("robot", "go2", {"go1": "a:B", "g1": "a:C"})
+
+
+MY_LEARNER = """
+from dataclasses import dataclass
+from roborl.algos.a2c import A2C
+from roborl.learner import Learner, OnPolicyLearner
+
+class Mine(A2C):
+    name = "mine"
+
+class Unfinished(OnPolicyLearner):
+    name, Config = "unfinished", A2C.Config
+    def init(self, generator, dtype, device): ...
+    def act(self, state, obs, memory, noise): ...
+
+class OfNoKind(Learner):
+    name, Config = "of_no_kind", A2C.Config
+
+class Unsettled(A2C):
+    Config = dict
+
+class Unaware(A2C):
+    @dataclass(frozen=True)
+    class Config:
+        gamma: float = 0.9
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("Mime", UnknownName, r"unknown learner in .*mine.py 'Mime'; did you mean 'Mine'\?"),
+        ("Unfinished", UsageError, "mine.py:Unfinished lacks act_noise_shape, learn, policy_graph"),
+        ("OfNoKind", UsageError, "mine.py:OfNoKind must derive from OffPolicyLearner or OnPolicyLearner"),
+        ("Unsettled", UsageError, "Unsettled must have a dataclass of its settings as Config, got <class 'dict'>"),
+        ("Unaware", UsageError, "the settings of the learner .*mine.py:Unaware lack rollout_size"),
+    ],
+)
+def test_a_learner_in_a_file_of_ones_own_is_found_or_told_what_it_lacks(
+    name: str, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(MY_LEARNER)
+    assert learner_class(f"{path}:Mine").name == "mine"
+    with pytest.raises(error, match=message):
+        learner_class(f"{path}:{name}")
+
+
+def test_a_file_without_a_class_named_is_refused() -> None:
+    for kind, find in (("learner", learner_class), ("planner", planner_class)):
+        with pytest.raises(UsageError, match=f"name the class of the {kind}, too: mine.py:CLASS"):
+            find("mine.py")
+
+
+def test_every_learner_has_the_settings_that_its_loop_reads() -> None:
+    for name in LEARNERS:
+        known = {field.name for field in dataclasses.fields(learner_class(name).Config)}
+        assert set(learner_class(name).needs) <= known, name
 
 
 def test_a_planner_in_a_file_of_ones_own_is_found_or_refused(tmp_path: Path) -> None:

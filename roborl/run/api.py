@@ -38,7 +38,7 @@ def train(
     """Train a learner on a task in a new run folder.
 
     Args:
-        learner: its name, as "sac".
+        learner: its name, as "sac", or FILE.py:Class.
         task: a task's name, FILE.py:Class, or the id of a gymnasium environment.
         out: the run's folder; None: runs/LEARNER-TASK-sSEED.
         quiet: show no progress.

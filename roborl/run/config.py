@@ -14,6 +14,7 @@ import torch
 from roborl import presets, tasks
 from roborl.algos import learner_class
 from roborl.errors import ConfigError, CorruptFile, UnknownName, UsageError, check_count, check_in
+from roborl.learner import Learner, Spaces
 
 FORMAT = 1
 """Version of config.json; it changes when an older roborl could no longer read a run."""
@@ -24,7 +25,7 @@ class RunConfig:
     """Settings of a training run, beside the learner's own."""
 
     learner: str
-    """The learner's name."""
+    """The learner's name, or FILE.py:Class."""
     task: str
     """A task of roborl's, FILE.py:Class, or the id of a gymnasium environment."""
     steps: int = 100_000
@@ -75,20 +76,28 @@ class RunConfig:
         """Return the learner's configuration.
 
         Raises:
-            UnknownName: if a setting is none of the learner's.
+            UnknownName: if there is no such learner, or a setting is none of its.
+            UsageError: if the learner's file cannot be loaded.
             ConfigError: if a setting is out of its range.
         """
         return build_config(learner_class(self.learner).Config, self.settings)
 
+    def make_learner(self, spaces: Spaces) -> Learner:
+        """Return the learner for the widths of a task; raises as `learner_config` does."""
+        kind = learner_class(self.learner)  # once: a file that is loaded again makes other classes
+        return kind(spaces, build_config(kind.Config, self.settings))
+
     def resolve(self) -> RunConfig:
         """Return the configuration with nothing left open: presets, the learner's defaults, threads."""
         settings = presets.settings(self.learner, self.task) | self.settings
-        filled = dataclasses.replace(self, settings=settings, task=full_name(self.task))
+        names = {"learner": full_name(self.learner), "task": full_name(self.task)}
+        filled = dataclasses.replace(self, settings=settings, **names)
         config = filled.learner_config()
         settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
         processors = len(os.sched_getaffinity(0))
         # below some width more threads cost more than they bring
-        wide = max(settings.get("hidden", (256,))) * settings.get("batch_size", 256) > 128 * 256
+        hidden = settings.get("hidden")
+        wide = isinstance(hidden, tuple) and max(hidden) * settings.get("batch_size", 256) > 128 * 256
         return dataclasses.replace(
             filled,
             settings=settings,
@@ -139,13 +148,17 @@ def build_config(config_class: type, values: dict[str, Any]) -> Any:
         raise ConfigError(f"{config_class.__name__}: {error}") from error
 
 
-def full_name(task: str) -> str:
-    """Return a name such that it means the same in any folder, and a task of ours is spelt in one way."""
-    file, colon, class_name = task.rpartition(".py:")
+def full_name(name: str) -> str:
+    """Return a name such that it means the same in any folder, and a task of ours is spelt in one way.
+
+    Args:
+        name: of a task, a learner or a planner.
+    """
+    file, colon, class_name = name.rpartition(".py:")
     if colon:
         return f"{Path(file).absolute()}.py:{class_name}"
-    full = f"roborl/{task.removeprefix('roborl/').removesuffix('-v1')}-v1"
-    return full if full in tasks.names() else task
+    full = f"roborl/{name.removeprefix('roborl/').removesuffix('-v1')}-v1"
+    return full if full in tasks.names() else name
 
 
 def _check_device(device: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from roborl.algos import learner_class
 from roborl.errors import NonFinite, UsageError
 from roborl.learner import Learner
 from roborl.nn.tree import Tree, flatten, tree_map, unflatten
@@ -113,7 +112,7 @@ def load_policy(run_dir: Path, checkpoint: int | None = None) -> TrainedPolicy:
     loaded = checkpoints.load(checkpoint)
     executor = open_executor(config, 1)
     executor.close()
-    learner = learner_class(config.learner)(executor.spaces, config.learner_config())
+    learner = config.make_learner(executor.spaces)
     prefix = "learner/"
     tensors = {name.removeprefix(prefix): t for name, t in loaded.tensors.items() if name.startswith(prefix)}
     state = unflatten(learner.init(torch_stream(config.seed, "learner")), tensors)

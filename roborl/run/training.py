@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 import roborl
-from roborl.algos import learner_class
 from roborl.errors import CorruptFile, NonFinite, RunError, UsageError
 from roborl.learner import OffPolicyLearner, OnPolicyLearner
 from roborl.run.checkpoint import Checkpoints
@@ -52,8 +51,8 @@ class TrainingResult(NamedTuple):
 
 def default_run_dir(config: RunConfig) -> Path:
     """Return the folder that a run gets where none is asked for, as runs/sac-CartpoleSwingup-v1-s0."""
-    name = Path(config.task).name.replace(".py:", "-")
-    return Path("runs") / f"{config.learner}-{name}-s{config.seed}"
+    learner, task = (Path(name).name.replace(".py:", "-") for name in (config.learner, config.task))
+    return Path("runs") / f"{learner}-{task}-s{config.seed}"
 
 
 def train(config: RunConfig, run_dir: Path | None = None, *, quiet: bool = False) -> TrainingResult:
@@ -136,9 +135,9 @@ def resume(
 
 def _make_loop(config: RunConfig) -> Loop[Any]:
     torch.set_num_threads(config.threads)
-    learner_config = config.learner_config()
+    config.learner_config()  # before the environments are made: most mistakes show here
     executor = make_executor(config.task, config.num_envs, num_threads=config.sim_threads, options=config.options)
-    learner = learner_class(config.learner)(executor.spaces, learner_config)
+    learner = config.make_learner(executor.spaces)
     if isinstance(learner, OnPolicyLearner):
         return OnPolicyLoop(config, learner, executor)
     assert isinstance(learner, OffPolicyLearner)

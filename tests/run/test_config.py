@@ -56,6 +56,8 @@ def test_other_tasks_keep_their_names_and_files_their_places(tmp_path: Path, mon
     assert RunConfig("sac", "HalfCheetah-v5").resolve().task == "HalfCheetah-v5"
     assert RunConfig("sac", "sub/my.py:Mine").resolve().task == f"{tmp_path}/sub/my.py:Mine"
     assert RunConfig("sac", "/elsewhere/my.py:Mine").resolve().task == "/elsewhere/my.py:Mine"
+    (tmp_path / "mine.py").write_text("from roborl.algos.a2c import A2C as Mine\n")
+    assert RunConfig("mine.py:Mine", "T").resolve().learner == f"{tmp_path}/mine.py:Mine"
 
 
 @pytest.mark.parametrize(

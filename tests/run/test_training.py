@@ -130,12 +130,13 @@ def test_the_folder_holds_the_whole_configuration_and_the_versions(tmp_path: Pat
 
 
 def test_a_folder_is_named_after_learner_task_and_seed() -> None:
-    for task, name in (
-        ("roborl/CartpoleSwingup-v1", "sac-CartpoleSwingup-v1-s7"),
-        ("HalfCheetah-v5", "sac-HalfCheetah-v5-s7"),
-        ("/home/me/my_task.py:Mine", "sac-my_task-Mine-s7"),
+    for learner, task, name in (
+        ("sac", "roborl/CartpoleSwingup-v1", "sac-CartpoleSwingup-v1-s7"),
+        ("sac", "HalfCheetah-v5", "sac-HalfCheetah-v5-s7"),
+        ("sac", "/home/me/my_task.py:Mine", "sac-my_task-Mine-s7"),
+        ("/home/me/my_learner.py:Mine", "Hopper", "my_learner-Mine-Hopper-s7"),
     ):
-        assert default_run_dir(RunConfig("sac", task, seed=7)) == Path("runs") / name
+        assert default_run_dir(RunConfig(learner, task, seed=7)) == Path("runs") / name
 
 
 @pytest.mark.parametrize("task", ["InvertedPendulum", "roborltest/Short-v0"])
