@@ -92,6 +92,9 @@ class Rollout(NamedTuple):
     """(T, N), the sum of the episode's rewards up to this one, each discounted by its age."""
     memory: Tree
     """A recurrent policy's, before the first step; None for all others."""
+    left: Tensor
+    """(), float64, above 0 and at most 1: the share of the run's steps that was left when the rollout began, by which
+    step sizes are annealed."""
 
 
 class Learner(ABC):

@@ -45,8 +45,8 @@ class A2CConfig:
     """Adam's step size for the actor."""
     critic_lr: float = 7e-4
     """Adam's step size for the critic."""
-    anneal_steps: int | None = None
-    """Environment steps over which the step sizes fall linearly to 0; None: they stay."""
+    anneal: bool = False
+    """Whether the step sizes fall linearly to 0 over the run's steps."""
     gamma: float = 0.99
     """Discount per control step."""
     gae_lambda: float = 0.95
@@ -70,13 +70,11 @@ class A2CConfig:
             check_count("each width in hidden", width, 1)
         check_in("activation", self.activation, ACTIVATIONS)
         check_count("rollout_size", self.rollout_size, 1)
-        if self.anneal_steps is not None:
-            check_count("anneal_steps", self.anneal_steps, 1)
         for name in ("actor_lr", "critic_lr", "gamma", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
         check_range("entropy_coefficient", self.entropy_coefficient, 0.0)
         check_range("max_grad_norm", self.max_grad_norm, 0.0, open_low=True)
-        for name in ("normalize_obs", "normalize_reward"):
+        for name in ("anneal", "normalize_obs", "normalize_reward"):
             check_in(name, getattr(self, name), (False, True))
         check_range("init_log_std", self.init_log_std)
 
@@ -93,8 +91,6 @@ class A2CState(NamedTuple):
     """Observation group to its statistics, for the groups that are read."""
     returns: NormalizerState
     """Statistics of the episodes' discounted returns so far, (1,)."""
-    env_steps: Tensor
-    """(), float64: live steps learned from, by which the step sizes are annealed."""
 
 
 def actor_loss(
@@ -145,10 +141,7 @@ def update(state: A2CState, rollout: Rollout, config: A2CConfig, critic_group: s
 
     value = mlp(state.critic, obs[critic_group], config.activation).reshape(steps + 1, n)
     advantage, target = gae(reward, value, rollout.terminated, rollout.truncated, config.gamma, config.gae_lambda)
-    env_steps = state.env_steps + live.double().sum()
-    left = torch.ones_like(env_steps)
-    if config.anneal_steps is not None:
-        left = (1 - env_steps / config.anneal_steps).clamp_min(0.0)
+    left = rollout.left if config.anneal else torch.ones_like(rollout.left)
 
     seen, action = obs["policy"][: steps * n], rollout.action.reshape(steps * n, -1)
     gradient = torch.func.grad_and_value(actor_loss, has_aux=True)
@@ -162,7 +155,7 @@ def update(state: A2CState, rollout: Rollout, config: A2CConfig, critic_group: s
     critic, critic_opt = adam(state.critic, grads, state.critic_opt, config.critic_lr * left, eps=ADAM_EPS)
 
     metrics |= {"critic_loss": value_loss, "actor_grad_norm": norm}
-    return A2CState(actor, critic, actor_opt, critic_opt, state.normalizer, returns, env_steps), metrics
+    return A2CState(actor, critic, actor_opt, critic_opt, state.normalizer, returns), metrics
 
 
 class A2C(OnPolicyLearner):
@@ -191,7 +184,6 @@ class A2C(OnPolicyLearner):
             critic_opt=init_adam(critic),
             normalizer={group: init_normalizer(spaces.obs[group], dtype) for group in groups},
             returns=init_normalizer(1, dtype),
-            env_steps=torch.zeros((), dtype=torch.float64),
         )
         return tree_map(lambda leaf: leaf.to(device), state)
 

@@ -61,8 +61,8 @@ class PPOConfig:
     """Adam's step size for the actor."""
     critic_lr: float = 3e-4
     """Adam's step size for the critic."""
-    anneal_steps: int | None = None
-    """Environment steps over which the step sizes fall linearly to 0; None: they stay."""
+    anneal: bool = False
+    """Whether the step sizes fall linearly to 0 over the run's steps."""
     gamma: float = 0.99
     """Discount per control step."""
     gae_lambda: float = 0.95
@@ -96,15 +96,13 @@ class PPOConfig:
         check_count("batch_size", self.batch_size, 1)
         check_count("rollout_size", self.rollout_size, self.batch_size)
         check_count("epochs", self.epochs, 1)
-        if self.anneal_steps is not None:
-            check_count("anneal_steps", self.anneal_steps, 1)
         for name in ("actor_lr", "critic_lr", "gamma", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
         for name in ("entropy_coefficient", "pfo_coefficient"):
             check_range(name, getattr(self, name), 0.0)
         for name in ("clip", "max_grad_norm"):
             check_range(name, getattr(self, name), 0.0, open_low=True)
-        for name in ("normalize_advantage", "normalize_obs", "normalize_reward"):
+        for name in ("anneal", "normalize_advantage", "normalize_obs", "normalize_reward"):
             check_in(name, getattr(self, name), (False, True))
         if self.target_kl is not None:
             check_range("target_kl", self.target_kl, 0.0, open_low=True)
@@ -123,8 +121,6 @@ class PPOState(NamedTuple):
     """Observation group to its statistics, for the groups that are read."""
     returns: NormalizerState
     """Statistics of the episodes' discounted returns so far, (1,)."""
-    env_steps: Tensor
-    """(), float64: live steps learned from, by which the step sizes are annealed."""
 
 
 #: The fields of the state, its first ones, that a step on a minibatch changes.
@@ -177,7 +173,7 @@ def prepare(state: PPOState, rollout: Rollout, config: PPOConfig, critic_group: 
         target=target.reshape(-1),
         live=live,
     )
-    return state._replace(returns=returns, env_steps=state.env_steps + live.double().sum()), batch
+    return state._replace(returns=returns), batch
 
 
 def surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -223,12 +219,10 @@ def critic_loss(critic: Layers, obs: Tensor, batch: Batch, config: PPOConfig) ->
     return weighted_mean((value - batch.target).square(), batch.live)
 
 
-def update(state: PPOState, batch: Batch, config: PPOConfig, critic_group: str) -> tuple[PPOState, Metrics]:
-    """Take one step of actor and critic on a minibatch; pure. What it reports is named in METRICS."""
-    left = torch.ones_like(state.env_steps)
-    if config.anneal_steps is not None:
-        left = (1 - state.env_steps / config.anneal_steps).clamp_min(0.0)
-
+def update(
+    state: PPOState, batch: Batch, left: Tensor, config: PPOConfig, critic_group: str
+) -> tuple[PPOState, Metrics]:
+    """Take one step of actor and critic on a minibatch, as long as what is ``left``; pure. It reports METRICS."""
     grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
     grads, norm = clip_by_norm(grads, config.max_grad_norm)
     actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * left, eps=ADAM_EPS)
@@ -243,7 +237,7 @@ def update(state: PPOState, batch: Batch, config: PPOConfig, critic_group: str) 
 
 
 def fit(
-    state: PPOState, batch: Batch, minibatches: Tensor, config: PPOConfig, critic_group: str
+    state: PPOState, batch: Batch, minibatches: Tensor, left: Tensor, config: PPOConfig, critic_group: str
 ) -> tuple[PPOState, Metrics]:
     """Take a step on each minibatch in turn; pure.
 
@@ -251,6 +245,7 @@ def fit(
         state: before; it is not changed.
         batch: a rollout's steps.
         minibatches: (K, batch_size), the steps of each.
+        left: (), the share of the step sizes that is left.
         config: settings.
         critic_group: the observations that the critic reads.
 
@@ -262,7 +257,7 @@ def fit(
     def step(carried: tuple[tuple[Tree, ...], Metrics], rows: Tensor) -> tuple[tuple[Tree, ...], Metrics]:
         learned, sums = carried
         minibatch = tree_map(lambda x: x[rows], batch)
-        changed, metrics = update(PPOState(*learned, *kept), minibatch, config, critic_group)
+        changed, metrics = update(PPOState(*learned, *kept), minibatch, left, config, critic_group)
         return changed[: len(LEARNED)], {name: sums[name] + metrics[name] for name in METRICS}
 
     zeros = {name: batch.live.new_zeros(()) for name in METRICS}
@@ -296,7 +291,6 @@ class PPO(OnPolicyLearner):
             critic_opt=init_adam(critic),
             normalizer={group: init_normalizer(spaces.obs[group], dtype) for group in groups},
             returns=init_normalizer(1, dtype),
-            env_steps=torch.zeros((), dtype=torch.float64),
         )
         return tree_map(lambda leaf: leaf.to(device), state)
 
@@ -318,11 +312,12 @@ class PPO(OnPolicyLearner):
     ) -> tuple[PPOState, Metrics]:
         """Learn from a rollout for some epochs, each of minibatches in another order; see `OnPolicyLearner`."""
         size, target_kl = self.config.batch_size, self.config.target_kl
+        left = rollout.left if self.config.anneal else torch.ones_like(rollout.left)
         state, batch = compiler.pure(self.prepare)(state, rollout)
         epochs = [epoch(len(batch.live), size, generator).to(batch.live.device) for _ in range(self.config.epochs)]
         reports: list[Metrics] = []
         for minibatches in [torch.cat(epochs)] if target_kl is None else epochs:
-            state, report = compiler.pure(self.fit)(state, batch, minibatches)
+            state, report = compiler.pure(self.fit)(state, batch, minibatches, left)
             reports.append(report)
             if target_kl is not None and report["kl"] > target_kl:
                 break
@@ -340,9 +335,9 @@ class PPO(OnPolicyLearner):
         """Turn a rollout into a batch; see the function `prepare` of this module."""
         return prepare(state, rollout, self.config, self.spaces.critic_group)
 
-    def fit(self, state: PPOState, batch: Batch, minibatches: Tensor) -> tuple[PPOState, Metrics]:
+    def fit(self, state: PPOState, batch: Batch, minibatches: Tensor, left: Tensor) -> tuple[PPOState, Metrics]:
         """Take a step on each minibatch; see the function `fit` of this module."""
-        return fit(state, batch, minibatches, self.config, self.spaces.critic_group)
+        return fit(state, batch, minibatches, left, self.config, self.spaces.critic_group)
 
     def policy_graph(self, state: PPOState) -> PolicyGraph:
         """Return the clipped mean of the raw policy observation, the normaliser included."""

@@ -64,8 +64,8 @@ class RecurrentPPOConfig:
     """How often each rollout is learned from."""
     learning_rate: float = 3e-4
     """Adam's step size."""
-    anneal_steps: int | None = None
-    """Environment steps over which the step size falls linearly to 0; None: it stays."""
+    anneal: bool = False
+    """Whether the step size falls linearly to 0 over the run's steps."""
     gamma: float = 0.99
     """Discount per control step."""
     gae_lambda: float = 0.95
@@ -96,15 +96,13 @@ class RecurrentPPOConfig:
             check_count(name, getattr(self, name), 1)
         check_count("batch_size", self.batch_size, self.sequence_length)
         check_count("rollout_size", self.rollout_size, self.batch_size)
-        if self.anneal_steps is not None:
-            check_count("anneal_steps", self.anneal_steps, 1)
         for name in ("learning_rate", "gamma", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
         for name in ("value_coefficient", "entropy_coefficient"):
             check_range(name, getattr(self, name), 0.0)
         for name in ("clip", "max_grad_norm"):
             check_range(name, getattr(self, name), 0.0, open_low=True)
-        for name in ("normalize_obs", "normalize_reward"):
+        for name in ("anneal", "normalize_obs", "normalize_reward"):
             check_in(name, getattr(self, name), (False, True))
         check_range("init_log_std", self.init_log_std)
 
@@ -129,8 +127,6 @@ class RecurrentPPOState(NamedTuple):
     """Observation group to its statistics, for the groups that are read."""
     returns: NormalizerState
     """Statistics of the episodes' discounted returns so far, (1,)."""
-    env_steps: Tensor
-    """(), float64: live steps learned from, by which the step size is annealed."""
 
 
 class Sequences(NamedTuple):
@@ -219,7 +215,7 @@ def prepare(
         target=cut(target),
         live=cut(rollout.live),
     )
-    return state._replace(returns=returns, env_steps=state.env_steps + rollout.live.double().sum()), sequences
+    return state._replace(returns=returns), sequences
 
 
 def surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -256,19 +252,18 @@ def loss(params: Params, batch: Sequences, config: RecurrentPPOConfig) -> tuple[
     }
 
 
-def update(state: RecurrentPPOState, batch: Sequences, config: RecurrentPPOConfig) -> tuple[RecurrentPPOState, Metrics]:
-    """Take one step on a minibatch of sequences; pure."""
+def update(
+    state: RecurrentPPOState, batch: Sequences, left: Tensor, config: RecurrentPPOConfig
+) -> tuple[RecurrentPPOState, Metrics]:
+    """Take one step on a minibatch of sequences, as long as what is ``left``; pure."""
     grads, (_, metrics) = torch.func.grad_and_value(loss, has_aux=True)(state.params, batch, config)
     grads, norm = clip_by_norm(grads, config.max_grad_norm)
-    rate = torch.full_like(state.env_steps, config.learning_rate)
-    if config.anneal_steps is not None:
-        rate = rate * (1 - state.env_steps / config.anneal_steps).clamp_min(0.0)
-    params, opt = adam(state.params, grads, state.opt, rate, eps=ADAM_EPS)
+    params, opt = adam(state.params, grads, state.opt, config.learning_rate * left, eps=ADAM_EPS)
     return state._replace(params=params, opt=opt), metrics | {"grad_norm": norm}
 
 
 def fit(
-    state: RecurrentPPOState, sequences: Sequences, minibatches: Tensor, config: RecurrentPPOConfig
+    state: RecurrentPPOState, sequences: Sequences, minibatches: Tensor, left: Tensor, config: RecurrentPPOConfig
 ) -> tuple[RecurrentPPOState, Metrics]:
     """Take a step on each minibatch in turn; pure.
 
@@ -276,6 +271,7 @@ def fit(
         state: before; it is not changed.
         sequences: a rollout's.
         minibatches: (K, sequences in a minibatch), those of each.
+        left: (), the share of the step size that is left.
         config: settings.
 
     Returns:
@@ -287,7 +283,7 @@ def fit(
     ) -> tuple[tuple[Params, AdamState], Metrics]:
         (params, opt), sums = carried
         minibatch = tree_map(lambda x: x[rows], sequences)
-        changed, metrics = update(state._replace(params=params, opt=opt), minibatch, config)
+        changed, metrics = update(state._replace(params=params, opt=opt), minibatch, left, config)
         return (changed.params, changed.opt), {name: sums[name] + metrics[name] for name in METRICS}
 
     zeros = {name: sequences.live.new_zeros(()) for name in METRICS}
@@ -321,7 +317,6 @@ class RecurrentPPO(OnPolicyLearner):
             opt=init_adam(params),
             normalizer={group: init_normalizer(spaces.obs[group], dtype) for group in groups},
             returns=init_normalizer(1, dtype),
-            env_steps=torch.zeros((), dtype=torch.float64),
         )
         return tree_map(lambda leaf: leaf.to(device), state)
 
@@ -352,7 +347,8 @@ class RecurrentPPO(OnPolicyLearner):
         state, sequences = compiler.pure(self.prepare)(state, rollout, memory)
         size, count = self.config.batch_size // self.config.sequence_length, len(sequences.live)
         epochs = torch.cat([epoch(count, size, generator) for _ in range(self.config.epochs)])
-        return compiler.pure(self.fit)(state, sequences, epochs.to(sequences.live.device))
+        left = rollout.left if self.config.anneal else torch.ones_like(rollout.left)
+        return compiler.pure(self.fit)(state, sequences, epochs.to(sequences.live.device), left)
 
     def prepare(
         self, state: RecurrentPPOState, rollout: Rollout, memory: Tensor
@@ -361,10 +357,10 @@ class RecurrentPPO(OnPolicyLearner):
         return prepare(state, rollout, memory, self.config, self.spaces.critic_group)
 
     def fit(
-        self, state: RecurrentPPOState, sequences: Sequences, minibatches: Tensor
+        self, state: RecurrentPPOState, sequences: Sequences, minibatches: Tensor, left: Tensor
     ) -> tuple[RecurrentPPOState, Metrics]:
         """Take a step on each minibatch; see the function `fit` of this module."""
-        return fit(state, sequences, minibatches, self.config)
+        return fit(state, sequences, minibatches, left, self.config)
 
     def policy_graph(self, state: RecurrentPPOState) -> PolicyGraph:
         """Return the clipped mean of the raw policy observation and "h_in", and "h_out", the normaliser included."""

@@ -90,11 +90,17 @@ class RolloutStore:
         nothing = np.zeros(len(self._return))
         self.append(np.zeros_like(self._action[0]), nothing, nothing > 0, nothing > 0, nothing > 0, obs)
 
-    def rollout(self, memory: Tree, device: torch.device | str = "cpu") -> Rollout:
+    @property
+    def live_steps(self) -> int:
+        """The steps it holds that count, resets left out."""
+        return int(np.count_nonzero(self._happened[3, : self.filled]))
+
+    def rollout(self, memory: Tree, left: float = 1.0, device: torch.device | str = "cpu") -> Rollout:
         """Return what it holds; on the CPU it shares memory with the store.
 
         Args:
             memory: the policy's, at the first observations.
+            left: the share of the run's steps that was left there.
             device: where the rollout shall lie.
         """
         reward, terminated, truncated, live, return_so_far = torch.from_numpy(self._happened).to(device).unbind()
@@ -107,6 +113,7 @@ class RolloutStore:
             live=live,
             return_so_far=return_so_far,
             memory=memory,
+            left=torch.tensor(left, dtype=torch.float64, device=device),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:

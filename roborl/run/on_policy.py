@@ -22,6 +22,7 @@ class OnPolicyLoop(Loop[OnPolicyLearner]):
 
     def __init__(self, config: RunConfig, learner: OnPolicyLearner, executor: Executor) -> None:
         super().__init__(config, learner, executor)
+        self._steps = config.steps
         spaces, n = executor.spaces, executor.num_envs
         steps = -(-self.settings.rollout_size // n)
         self._store = RolloutStore(steps, n, spaces.obs, spaces.action, self.settings.gamma)
@@ -56,7 +57,8 @@ class OnPolicyLoop(Loop[OnPolicyLearner]):
         self._action = action.cpu().numpy()
 
     def _learn(self) -> None:
-        rollout = self._store.rollout(self._first_memory, self._device)
+        began = self.env_steps - self._store.live_steps
+        rollout = self._store.rollout(self._first_memory, 1.0 - began / self._steps, self._device)
         state, metrics = self.learner.learn(self.state, rollout, self._update_noise, self._compiler)
         self._check(metrics)
         if self.learner.observes:

@@ -91,7 +91,8 @@ def resume(
 
     Args:
         run_dir: the run's folder.
-        steps: train to this many steps instead of those it was begun with.
+        steps: train to this many steps instead of those it was begun with. Step sizes that are annealed are from there
+            on what they would be in a run of so many steps from its beginning: they fall to 0 at the new end.
         checkpoint: the step of the checkpoint to continue from; None: the last.
         quiet: say nothing.
 

@@ -29,7 +29,7 @@ def rollout_for(seed: int, steps: int = 6, n: int = 4) -> Rollout:
     truncated[3, 2], live[4, 2] = 1.0, 0.0
     obs = {name: normal(steps + 1, n, width) for name, width in SPACES.obs.items()}
     action, reward, so_far = normal(steps, n, SPACES.action), normal(steps, n), normal(steps, n)
-    return Rollout(obs, action, reward, terminated, truncated, live, so_far, None)
+    return Rollout(obs, action, reward, terminated, truncated, live, so_far, None, torch.tensor(0.75).double())
 
 
 def test_the_losses_hand_computed() -> None:
@@ -48,7 +48,7 @@ def test_the_losses_hand_computed() -> None:
 def test_a2c_and_ppo_with_one_epoch_of_one_batch_give_equal_weights(normalized: bool) -> None:
     common: dict[str, Any] = {
         **{"hidden": (8, 8), "rollout_size": 24, "actor_lr": 1e-3, "critic_lr": 2e-3, "entropy_coefficient": 0.01},
-        **{"anneal_steps": 1000, "normalize_obs": normalized, "normalize_reward": normalized},
+        **{"anneal": True, "normalize_obs": normalized, "normalize_reward": normalized},
     }
     a2c = A2C(SPACES, A2CConfig(**common))
     ppo = PPO(SPACES, PPOConfig(**common, epochs=1, batch_size=24, normalize_advantage=False))
@@ -72,7 +72,7 @@ def test_a2c_and_ppo_with_one_epoch_of_one_batch_give_equal_weights(normalized: 
         ({"hidden": (0,)}, "each width in hidden must be a whole number of at least 1, got 0"),
         ({"activation": "gelu"}, "activation must be one of 'relu', 'tanh', 'elu', got 'gelu'"),
         ({"rollout_size": 0}, "rollout_size must be a whole number of at least 1, got 0"),
-        ({"anneal_steps": 0}, "anneal_steps must be a whole number of at least 1, got 0"),
+        ({"anneal": 1000}, "anneal must be one of False, True, got 1000"),
         ({"gamma": 1.5}, r"gamma must be a number in \[0, 1\], got 1.5"),
         ({"entropy_coefficient": -1.0}, r"entropy_coefficient must be a number in \[0, inf\], got -1.0"),
         ({"max_grad_norm": 0.0}, r"max_grad_norm must be a number in \(0, inf\], got 0.0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def experience(learner: Learner, seed: int, dtype: torch.dtype = torch.float64) 
     action = normal(g, STEPS, ENVS, actions, dtype=dtype)
     reward, so_far = (normal(g, STEPS, ENVS, dtype=dtype) for _ in range(2))
     memory = tree_map(lambda m: normal(g, *m.shape, dtype=dtype), learner.init_memory(ENVS))
-    return Rollout(obs, action, reward, terminated, truncated, live, so_far, memory)
+    return Rollout(obs, action, reward, terminated, truncated, live, so_far, memory, torch.tensor(0.5).double())
 
 
 def observed(learner: Learner, state: Tree, seen: Transitions | Rollout) -> Tree:
@@ -219,6 +220,23 @@ def test_a_run_that_was_stopped_and_resumed_is_to_the_bit_one_that_was_not(
     training.resume(tmp_path / "resumed", steps=200, quiet=True)
     # a checkpoint more was written where the first part ended, which changes nothing but their list
     assert_equal_to_the_bit(tmp_path / "resumed", tmp_path / "straight")
+
+
+@pytest.mark.parametrize("name", [name for name in ON_POLICY if hasattr(learner_class(name).Config, "anneal")])
+def test_annealed_step_sizes_go_on_to_the_bit_and_with_more_steps_fall_to_the_new_end(
+    name: str, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(config_for(name, "CartpoleTrack", steps=100), settings=small(name, anneal=True))
+    training.train(config, tmp_path / "straight", quiet=True)
+    shutil.copytree(tmp_path / "straight", tmp_path / "again")
+    training.resume(tmp_path / "again", checkpoint=60, quiet=True)
+    assert_equal_to_the_bit(tmp_path / "again", tmp_path / "straight")
+    # 60 of 100 steps, then as in a run of 200: from the 61st on the steps are longer, and not 0 after the 100th
+    training.resume(tmp_path / "again", checkpoint=60, steps=200, quiet=True)
+    assert [row["env_steps"] for row in read_metrics(tmp_path / "again")] == list(range(20, 201, 20))
+    states = [Checkpoints(tmp_path / "again", read_only=True).load(step).tensors for step in (120, 180, 200)]
+    learned = [name for name in states[0] if name.startswith("learner/") and name.endswith("/w")]
+    assert all((a[w] != b[w]).any() for a, b in zip(states, states[1:], strict=False) for w in learned)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -35,7 +35,9 @@ def rollout_for(seed: int = 1, steps: int = 6, n: int = 4, **changes: Any) -> Ro
     nothing = torch.zeros(steps, n, dtype=torch.float64)
     obs = {name: normal(steps + 1, n, width) for name, width in ASYMMETRIC.obs.items()}
     action, reward, so_far = normal(steps, n, 2), normal(steps, n), normal(steps, n)
-    return Rollout(obs, action, reward, nothing, nothing, nothing + 1, so_far, None)._replace(**changes)
+    return Rollout(obs, action, reward, nothing, nothing, nothing + 1, so_far, None, torch.ones(()).double())._replace(
+        **changes
+    )
 
 
 def same_bits(a: Tree, b: Tree) -> bool:
@@ -58,7 +60,9 @@ def test_the_step_of_a_linear_policy_hand_computed() -> None:
     )
     nothing = torch.zeros(1, 2).double()
     obs, action, reward = torch.stack([column, column]), torch.tensor([[[1.0], [3.0]]]).double(), column.mT
-    rollout = Rollout({"policy": obs}, action, reward, nothing, nothing, nothing + 1, reward, None)
+    rollout = Rollout(
+        {"policy": obs}, action, reward, nothing, nothing, nothing + 1, reward, None, torch.ones(()).double()
+    )
     after, _ = npg.learn(state, rollout, generator(), EAGER)
     expected = (0.02 / 13) ** 0.5 * torch.tensor([2.0, -1.0, -2.0]).double()
     torch.testing.assert_close(to_vector(after.actor), expected, rtol=1e-6, atol=0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from roborl.algos.ppo import PPO, Batch, PPOConfig, actor_loss, critic_loss, prepare, surrogate, update
+from roborl.algos.ppo import PPO, Batch, PPOConfig, actor_loss, critic_loss, prepare, surrogate
 from roborl.data.rollout import epoch
 from roborl.errors import ConfigError
 from roborl.learner import Rollout, Spaces
@@ -45,6 +45,7 @@ def rollout_for(spaces: Spaces, steps: int = 6, n: int = 4, seed: int = 1, **cha
         live=nothing + 1,
         return_so_far=normal(steps, n),
         memory=None,
+        left=torch.ones((), dtype=torch.float64),
     )
     return rollout._replace(**changes)
 
@@ -123,7 +124,7 @@ def test_dead_steps_are_in_no_loss_and_change_no_weight() -> None:
     changed = rollout._replace(action=action, reward=reward)
     after = [ppo.learn(tree_map(torch.clone, state), each, generator(), EAGER)[0] for each in (rollout, changed)]
     assert same_bits(after[0], after[1])
-    assert after[0].env_steps == 23 and after[0].returns.count == 23
+    assert after[0].returns.count == 23
 
 
 def test_only_a_termination_takes_the_future_away() -> None:
@@ -167,15 +168,15 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_returns() -> Non
     torch.testing.assert_close(batch.advantage + value, torch.tensor([1.5, 10.0]).double())  # 50 is clipped to 10
 
 
-@pytest.mark.parametrize(("seen", "factor"), [(0.0, 1.0), (250.0, 0.75), (1000.0, 0.0), (2000.0, 0.0)])
-def test_the_step_size_falls_to_zero_with_the_steps_taken(seen: float, factor: float) -> None:
+@pytest.mark.parametrize(("anneal", "left", "factor"), [(True, 1.0, 1.0), (True, 0.75, 0.75), (False, 0.75, 1.0)])
+def test_an_annealed_step_is_as_long_as_what_is_left_of_the_run(anneal: bool, left: float, factor: float) -> None:
     # Adam's first step is the step size times the gradient's sign: lr * factor in each parameter with a gradient.
-    ppo = learner(anneal_steps=1000, critic_lr=0.01)
+    ppo = learner(anneal=anneal, critic_lr=0.01, epochs=1, batch_size=24)
     state = ppo.init(generator(), torch.float64)
-    _, batch = prepare(state, rollout_for(ASYMMETRIC), ppo.config, "critic")
-    state = state._replace(env_steps=torch.tensor(seen, dtype=torch.float64))
-    after, _ = update(state, batch, ppo.config, "critic")
-    moved = (after.critic[-1]["b"] - state.critic[-1]["b"]).abs()
+    before = state.critic[-1]["b"].clone()
+    rollout = rollout_for(ASYMMETRIC, left=torch.tensor(left, dtype=torch.float64))
+    after, _ = ppo.learn(state, rollout, generator(), EAGER)
+    moved = (after.critic[-1]["b"] - before).abs()
     torch.testing.assert_close(moved, torch.tensor([0.01 * factor]).double(), rtol=1e-3, atol=1e-12)
 
 
@@ -240,7 +241,7 @@ def test_the_first_policy_does_nearly_nothing_with_a_deviation_of_one() -> None:
         ({"rollout_size": 63}, "rollout_size must be a whole number of at least 64, got 63"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
-        ({"anneal_steps": 0}, "anneal_steps must be a whole number of at least 1, got 0"),
+        ({"anneal": None}, "anneal must be one of False, True, got None"),
         ({"actor_lr": -1.0}, r"actor_lr must be a number in \[0, 1\], got -1.0"),
         ({"gamma": 1.5}, r"gamma must be a number in \[0, 1\], got 1.5"),
         ({"gae_lambda": float("nan")}, r"gae_lambda must be a number in \[0, 1\], got nan"),

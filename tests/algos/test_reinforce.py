@@ -51,7 +51,9 @@ def rollout_of(reward: list[float], ended: list[float], live: list[float]) -> Ro
     columns = {name: torch.tensor(x).double()[:, None] for name, x in (("r", reward), ("e", ended), ("l", live))}
     nothing, action = torch.zeros(steps, 1).double(), torch.randn(steps, 1, 1, generator=g).double()
     obs = {"policy": torch.randn(steps + 1, 1, 1, generator=g).double()}
-    return Rollout(obs, action, columns["r"], nothing, columns["e"], columns["l"], nothing, None)
+    return Rollout(
+        obs, action, columns["r"], nothing, columns["e"], columns["l"], nothing, None, torch.ones(()).double()
+    )
 
 
 def learner(**fields: Any) -> tuple[REINFORCE, REINFORCEState]:

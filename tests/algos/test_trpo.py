@@ -35,7 +35,9 @@ def rollout_for(seed: int = 1, steps: int = 6, n: int = 4, **changes: Any) -> Ro
     nothing = torch.zeros(steps, n, dtype=torch.float64)
     obs = {name: normal(steps + 1, n, width) for name, width in ASYMMETRIC.obs.items()}
     action, reward, so_far = normal(steps, n, 2), normal(steps, n), normal(steps, n)
-    return Rollout(obs, action, reward, nothing, nothing, nothing + 1, so_far, None)._replace(**changes)
+    return Rollout(obs, action, reward, nothing, nothing, nothing + 1, so_far, None, torch.ones(()).double())._replace(
+        **changes
+    )
 
 
 def same_bits(a: Tree, b: Tree) -> bool:

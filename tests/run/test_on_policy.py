@@ -96,10 +96,10 @@ def registered() -> Iterator[None]:
     del gymnasium.registry["roborltest/Shown-v0"]
 
 
-def make_loop(num_envs: int = 2, **settings: Any) -> tuple[OnPolicyLoop, Recorder]:
+def make_loop(num_envs: int = 2, steps: int = 32, **settings: Any) -> tuple[OnPolicyLoop, Recorder]:
     executor = GymExecutor("roborltest/Shown-v0", num_envs, {})
     learner = Recorder(executor.spaces, Settings(**settings))
-    config = RunConfig("ppo", "roborltest/Shown-v0", num_envs=num_envs, compile=False)
+    config = RunConfig("ppo", "roborltest/Shown-v0", num_envs=num_envs, steps=steps, compile=False)
     return OnPolicyLoop(config, learner, executor), learner
 
 
@@ -168,6 +168,24 @@ def test_a_rollout_is_as_large_as_asked_for_with_any_number_of_environments(num_
     loop, learner = make_loop(num_envs)
     run(loop, 2 * steps)
     assert [tuple(rollout.reward.shape) for rollout in learner.rollouts] == [(steps, num_envs)] * 2
+
+
+def test_a_rollout_knows_what_was_left_of_the_run_when_it_began() -> None:
+    # Each holds 8 live steps and 2 resets: of 32 steps 1, then 24/32 and 16/32 are left.
+    loop, learner = make_loop(steps=32)
+    run(loop, 15)
+    assert [rollout.left.item() for rollout in learner.rollouts] == [1.0, 0.75, 0.5]
+
+
+def test_a_run_that_is_resumed_to_more_steps_has_left_what_a_run_of_so_many_would_have() -> None:
+    # Stopped within the second rollout, which began at step 8: 56/64.
+    loop, _ = make_loop(steps=12)
+    run(loop, 7)
+    arrays, meta = loop.snapshot()
+    longer, learner = make_loop(steps=64)
+    longer.restore({name: torch.as_tensor(a).clone() for name, a in arrays.items()}, meta)
+    run_on(longer, 2)
+    assert [rollout.left.item() for rollout in learner.rollouts] == [0.875]
 
 
 def test_the_rollout_under_way_and_the_memories_are_in_the_snapshot() -> None:
