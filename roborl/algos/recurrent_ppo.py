@@ -24,14 +24,14 @@ from roborl.data.returns import gae, standardized, weighted_mean
 from roborl.data.rollout import epoch
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, Spaces
-from roborl.nn.actor import GaussianActor, act, init_actor
+from roborl.nn.actor import GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
-from roborl.nn.graph import GraphBuilder, PolicyGraph
-from roborl.nn.gru import GRU, gru_graph, gru_sequence, gru_step, init_gru
+from roborl.nn.graph import PolicyGraph
+from roborl.nn.gru import GRU, gru_sequence, gru_step, init_gru
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, inverse_std, normalize, scale_rewards
+from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize, scale_rewards
 from roborl.nn.tree import tree_map
 
 #: Adam's epsilon.
@@ -364,18 +364,8 @@ class RecurrentPPO(OnPolicyLearner):
 
     def policy_graph(self, state: RecurrentPPOState) -> PolicyGraph:
         """Return the clipped mean of the raw policy observation and "h_in", and "h_out", the normaliser included."""
-        stats, actor, g = state.normalizer["policy"], state.params.actor, GraphBuilder()
-        x, h = g.input("obs", self.spaces.obs["policy"]), g.input("h_in", self.config.memory_size)
-        if self.config.normalize_obs:
-            x = g.clip(g.mul(g.sub(x, stats.mean), inverse_std(stats)), -OBS_CLIP, OBS_CLIP)
-        h = gru_graph(g, state.params.memory, x, h)
-        x = g.concat(x, h)
-        *hidden, head = actor.mean
-        for layer in hidden:
-            x = getattr(g, self.config.activation)(g.linear(x, layer["w"], layer["b"]))
-        g.output("actions", g.clip(g.linear(x, head["w"], head["b"]), -1.0, 1.0))
-        g.output("h_out", h)
-        return g.build()
+        stats = state.normalizer["policy"] if self.config.normalize_obs else None
+        return policy_graph(state.params.actor, stats, self.config.activation, state.params.memory)
 
 
 def _clip(config: RecurrentPPOConfig) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from roborl.nn.graph import PolicyGraph
+from roborl.nn.gru import GRU
 from roborl.nn.mlp import Layers, init_orthogonal, mlp
 from roborl.nn.normalizer import NormalizerState
 from roborl.nn.policy import mlp_graph
@@ -48,12 +49,15 @@ def act(actor: GaussianActor, obs: Tensor, noise: Tensor | None, activation: str
     return mean.clamp(-1.0, 1.0) if noise is None else mean + actor.log_std.exp() * noise
 
 
-def policy_graph(actor: GaussianActor, stats: NormalizerState | None, activation: str) -> PolicyGraph:
+def policy_graph(
+    actor: GaussianActor, stats: NormalizerState | None, activation: str, memory: GRU | None = None
+) -> PolicyGraph:
     """Return the mean action, clipped to [-1, 1], of the raw observation.
 
     Args:
         actor: the policy.
         stats: of the observations; None: they are not normalised.
         activation: between the layers.
+        memory: of a policy that reads what is seen beside what is remembered; None for all others.
     """
-    return mlp_graph(actor.mean, stats, activation, lambda g, x: g.clip(x, -1.0, 1.0))
+    return mlp_graph(actor.mean, stats, activation, lambda g, x: g.clip(x, -1.0, 1.0), memory)
