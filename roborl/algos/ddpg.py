@@ -10,7 +10,6 @@ The whole update is one pure function of (state, batch, noise).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -22,7 +21,7 @@ from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_of
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import Layers, init_mlp, mlp
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize
+from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized
 from roborl.nn.policy import tanh_mlp_graph
 from roborl.nn.tree import tree_map
 
@@ -153,9 +152,8 @@ def update(state: DDPGState, batch: Transitions, config: DDPGConfig, critic_grou
         The next state, and critic_loss, actor_loss and q, each 0-d.
     """
     precision = config.precision
-    clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
-    obs = {group: normalize(stats, batch.obs[group], clip) for group, stats in state.normalizer.items()}
-    next_obs = {group: normalize(s, batch.next_obs[group], clip) for group, s in state.normalizer.items()}
+    obs = normalized(state.normalizer, batch.obs, config.normalize_obs)
+    next_obs = normalized(state.normalizer, batch.next_obs, config.normalize_obs)
 
     next_action = policy(state.target_actor, next_obs["policy"], precision)
     next_q = q_value(state.target_critic, next_obs[critic_group], next_action, precision)
@@ -211,7 +209,7 @@ class DDPG(OffPolicyLearner):
         """Return ``clip(pi(obs) + exploration_noise noise, -1, 1)``, and ``pi(obs)`` without noise."""
         seen = obs["policy"]
         if self.config.normalize_obs:
-            seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
+            seen = normalize(state.normalizer["policy"], seen)
         action = policy(state.actor, seen)
         if noise is not None:
             action = (action + self.config.exploration_noise * noise).clamp(-1.0, 1.0)

@@ -11,7 +11,6 @@ plain Python around a pure function. The critic is fitted afterwards, a minibatc
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple
@@ -30,7 +29,7 @@ from roborl.nn.gaussian import gaussian_entropy, gaussian_kl, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
 from roborl.nn.natural_gradient import fisher_product, natural_step
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize, scale_rewards
+from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized, scale_rewards
 from roborl.nn.tree import from_vector, to_vector, tree_map
 
 #: Adam's epsilon.
@@ -137,9 +136,8 @@ def prepare(state: NPGState, rollout: Rollout, config: NPGConfig, critic_group: 
     returns, reward = state.returns, rollout.reward
     if config.normalize_reward:
         returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
-    clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
     flat = {group: obs.reshape((steps + 1) * n, -1) for group, obs in rollout.obs.items()}
-    obs = {group: normalize(stats, flat[group], clip) for group, stats in state.normalizer.items()}
+    obs = normalized(state.normalizer, flat, config.normalize_obs)
 
     value = mlp(state.critic.layers, obs[critic_group], config.activation).reshape(steps + 1, n)
     advantage, target = gae(reward, value, rollout.terminated, rollout.truncated, config.gamma, config.gae_lambda)
@@ -225,7 +223,7 @@ class NPG(OnPolicyLearner):
         """Return ``mean + std noise``, and the mean, clipped to [-1, 1], without noise."""
         seen = obs["policy"]
         if self.config.normalize_obs:
-            seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
+            seen = normalize(state.normalizer["policy"], seen)
         return act(state.actor, seen, noise, self.config.activation), {}, memory
 
     def act_noise_shape(self, n: int) -> tuple[int, ...]:

@@ -11,7 +11,6 @@ from by another, a minibatch of sequences a call.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple
@@ -31,7 +30,7 @@ from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.gru import GRU, gru_sequence, gru_step, init_gru
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize, scale_rewards
+from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized, scale_rewards
 from roborl.nn.tree import tree_map
 
 #: Adam's epsilon.
@@ -159,7 +158,7 @@ def kept(rollout: Rollout) -> Tensor:
 
 def remember(state: RecurrentPPOState, rollout: Rollout, config: RecurrentPPOConfig) -> Tensor:
     """Return what the rollout's policy remembered after each observation, the last included, (T + 1, N, H); pure."""
-    seen = normalize(state.normalizer["policy"], rollout.obs["policy"], _clip(config))
+    seen = normalized(state.normalizer, rollout.obs, config.normalize_obs)["policy"]
     return gru_sequence(state.params.memory, seen, rollout.memory["h"], kept(rollout))
 
 
@@ -185,7 +184,7 @@ def prepare(
     returns, reward = state.returns, rollout.reward
     if config.normalize_reward:
         returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
-    obs = {group: normalize(stats, rollout.obs[group], _clip(config)) for group, stats in state.normalizer.items()}
+    obs = normalized(state.normalizer, rollout.obs, config.normalize_obs)
     flat, action = memory.reshape((steps + 1) * n, -1), rollout.action.reshape(steps * n, -1)
     seen, judged = (obs[group].reshape((steps + 1) * n, -1) for group in ("policy", critic_group))
 
@@ -328,7 +327,9 @@ class RecurrentPPO(OnPolicyLearner):
         self, state: RecurrentPPOState, obs: Obs, memory: Memory | None, noise: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor], Memory]:
         """Return ``mean + std noise``, and the mean, clipped to [-1, 1], without noise; and what is remembered."""
-        seen = normalize(state.normalizer["policy"], obs["policy"], _clip(self.config))
+        seen = obs["policy"]
+        if self.config.normalize_obs:
+            seen = normalize(state.normalizer["policy"], seen)
         h = seen.new_zeros(len(seen), self.config.memory_size) if memory is None else memory["h"]
         h = gru_step(state.params.memory, seen, h)
         action = act(state.params.actor, torch.cat([seen, h], 1), noise, self.config.activation)
@@ -366,7 +367,3 @@ class RecurrentPPO(OnPolicyLearner):
         """Return the clipped mean of the raw policy observation and "h_in", and "h_out", the normaliser included."""
         stats = state.normalizer["policy"] if self.config.normalize_obs else None
         return policy_graph(state.params.actor, stats, self.config.activation, state.params.memory)
-
-
-def _clip(config: RecurrentPPOConfig) -> float:
-    return OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity

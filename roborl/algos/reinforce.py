@@ -7,7 +7,6 @@ a return ends with its episode, at a time limit too, and with the rollout, which
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -23,7 +22,7 @@ from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, inverse_std, normalize, update_normalizer
+from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, normalized, update_normalizer
 from roborl.nn.tree import tree_map
 
 #: Adam's epsilon.
@@ -137,9 +136,8 @@ def update(
     if config.normalize_reward:
         returns = update_normalizer(returns, rollout.return_so_far.reshape(-1, 1), live)
         reward = reward * inverse_std(returns)
-    clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
     flat = {group: obs[:-1].reshape(steps * n, -1) for group, obs in rollout.obs.items()}
-    obs = {group: normalize(stats, flat[group], clip) for group, stats in state.normalizer.items()}
+    obs = normalized(state.normalizer, flat, config.normalize_obs)
 
     ended = torch.maximum(rollout.terminated, rollout.truncated)
     target = returns_to_go(reward, ended, config.gamma).reshape(-1)
@@ -207,7 +205,7 @@ class REINFORCE(OnPolicyLearner):
         """Return ``mean + std noise``, and the mean, clipped to [-1, 1], without noise."""
         seen = obs["policy"]
         if self.config.normalize_obs:
-            seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
+            seen = normalize(state.normalizer["policy"], seen)
         return act(state.actor, seen, noise, self.config.activation), {}, memory
 
     def act_noise_shape(self, n: int) -> tuple[int, ...]:

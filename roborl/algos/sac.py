@@ -24,7 +24,7 @@ from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.gaussian import sample_tanh_gaussian, tanh_gaussian_action
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import Layers, ensemble_mlp, init_ensemble, init_mlp, mlp
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize
+from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized
 from roborl.nn.policy import tanh_mlp_graph
 from roborl.nn.tree import tree_map
 
@@ -202,9 +202,8 @@ def update(
         The next state, and critic_loss, actor_loss, alpha, entropy [nat] and q, each 0-d.
     """
     precision, alpha = config.precision, state.log_alpha.exp()
-    clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
-    obs = {group: normalize(stats, batch.obs[group], clip) for group, stats in state.normalizer.items()}
-    next_obs = {group: normalize(s, batch.next_obs[group], clip) for group, s in state.normalizer.items()}
+    obs = normalized(state.normalizer, batch.obs, config.normalize_obs)
+    next_obs = normalized(state.normalizer, batch.next_obs, config.normalize_obs)
 
     next_mean, next_log_std = policy(state.actor, next_obs["policy"], precision)
     next_action, next_log_prob = sample_tanh_gaussian(next_mean, next_log_std, noise[0])
@@ -270,7 +269,7 @@ class SAC(OffPolicyLearner):
         """Return ``tanh(mean + std noise)``, and ``tanh(mean)`` without noise."""
         seen = obs["policy"]
         if self.config.normalize_obs:
-            seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
+            seen = normalize(state.normalizer["policy"], seen)
         mean, log_std = policy(state.actor, seen)
         action = torch.tanh(mean) if noise is None else tanh_gaussian_action(mean, log_std, noise)
         return action, {}, memory

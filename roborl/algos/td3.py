@@ -13,7 +13,6 @@ are comparable.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple
@@ -26,7 +25,7 @@ from roborl.learner import Metrics, Obs, OffPolicyLearner, Transitions, check_of
 from roborl.nn.adam import AdamState, adam, init_adam, polyak
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.mlp import Layers, ensemble_mlp, init_ensemble, init_mlp, mlp
-from roborl.nn.normalizer import OBS_CLIP, NormalizerState, init_normalizer, normalize
+from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized
 from roborl.nn.policy import tanh_mlp_graph
 from roborl.nn.tree import tree_map
 
@@ -189,10 +188,9 @@ def update(
         The next state, and critic_loss and q (means over the D steps) and actor_loss, each 0-d.
     """
     precision = config.precision
-    clip = OBS_CLIP if config.normalize_obs else math.inf  # without: mean 0 and variance 1, the identity
     batch = batch._replace(
-        obs={group: normalize(stats, batch.obs[group], clip) for group, stats in state.normalizer.items()},
-        next_obs={group: normalize(stats, batch.next_obs[group], clip) for group, stats in state.normalizer.items()},
+        obs=normalized(state.normalizer, batch.obs, config.normalize_obs),
+        next_obs=normalized(state.normalizer, batch.next_obs, config.normalize_obs),
     )
 
     # All D targets at once: the target networks only move after the actor.
@@ -262,7 +260,7 @@ class TD3(OffPolicyLearner):
         """Return ``clip(pi(obs) + exploration_noise noise, -1, 1)``, and ``pi(obs)`` without noise."""
         seen = obs["policy"]
         if self.config.normalize_obs:
-            seen = normalize(state.normalizer["policy"], seen, OBS_CLIP)
+            seen = normalize(state.normalizer["policy"], seen)
         action = policy(state.actor, seen)
         if noise is not None:
             action = (action + self.config.exploration_noise * noise).clamp(-1.0, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -69,18 +70,28 @@ def update_normalizer(state: NormalizerState, x: Tensor, weight: Tensor | None =
     return NormalizerState(state.mean + new_share * delta, merged, total)
 
 
-def normalize(state: NormalizerState, x: Tensor, clip: float = OBS_CLIP) -> Tensor:
-    """Return ``(x - mean) / sqrt(var)``, clipped.
+def normalize(state: NormalizerState, x: Tensor) -> Tensor:
+    """Return ``(x - mean) / sqrt(var)``, clipped to +- OBS_CLIP.
 
     Args:
         state: statistics; they are not changed.
         x: (..., width).
-        clip: the result lies in [-clip, clip]; ``inf`` for no limit.
 
     Returns:
         (..., width), dimensionless.
     """
-    return ((x - state.mean) * inverse_std(state)).clamp(-clip, clip)
+    return ((x - state.mean) * inverse_std(state)).clamp(-OBS_CLIP, OBS_CLIP)
+
+
+def normalized(stats: Mapping[str, NormalizerState], obs: Mapping[str, Tensor], enabled: bool) -> dict[str, Tensor]:
+    """Return what networks read: the observation groups that have statistics, normalised and clipped where enabled.
+
+    Args:
+        stats: observation group to its statistics.
+        obs: observation group to (..., width); there may be others.
+        enabled: False: as they are.
+    """
+    return {group: normalize(state, obs[group]) if enabled else obs[group] for group, state in stats.items()}
 
 
 def inverse_std(state: NormalizerState) -> Tensor:

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
-from roborl.nn.normalizer import init_normalizer, normalize, scale_rewards, update_normalizer
+from roborl.nn.normalizer import init_normalizer, normalize, normalized, scale_rewards, update_normalizer
 
 
 def test_statistics_over_batches_equal_numpy_over_all_rows() -> None:
@@ -19,13 +17,21 @@ def test_statistics_over_batches_equal_numpy_over_all_rows() -> None:
 
 
 def test_an_unused_normalizer_is_exactly_the_identity() -> None:
-    x = torch.tensor([[1.2345678, -4000.0]])
-    assert torch.equal(normalize(init_normalizer(2), x, clip=math.inf), x)
+    x = torch.tensor([[1.2345678, -9.9]])
+    assert torch.equal(normalize(init_normalizer(2), x), x)
 
 
 def test_normalized_observations_are_clipped_and_a_constant_one_stays_zero() -> None:
     state = update_normalizer(init_normalizer(2), torch.tensor([[-1.0, 5.0], [1.0, 5.0]]))  # mean (0, 5), var (1, 0)
-    assert torch.equal(normalize(state, torch.tensor([[50.0, 5.0]]), clip=10.0), torch.tensor([[10.0, 0.0]]))
+    assert torch.equal(normalize(state, torch.tensor([[50.0, 5.0]])), torch.tensor([[10.0, 0.0]]))
+
+
+def test_of_the_observations_networks_read_the_groups_with_statistics_normalised_where_asked_for() -> None:
+    stats = {"policy": update_normalizer(init_normalizer(1), torch.tensor([[1.0], [5.0]]))}  # mean 3, deviation 2
+    obs = {"policy": torch.tensor([[100.0], [4.0]]), "critic": torch.zeros(2, 3)}
+    assert normalized(stats, obs, True)["policy"].tolist() == [[10.0], [0.5]]
+    assert torch.equal(normalized(stats, obs, False)["policy"], obs["policy"])
+    assert list(normalized(stats, obs, True)) == list(normalized(stats, obs, False)) == ["policy"]
 
 
 def test_rows_without_weight_do_not_count() -> None:
