@@ -38,6 +38,9 @@ ADAM_EPS = 1e-5
 #: What an update reports.
 METRICS = ("actor_loss", "critic_loss", "entropy", "kl", "clipped", "actor_grad_norm")
 
+#: The factor of the step sizes changes by this ratio, and stays within these bounds.
+SCALE_RATIO, SCALE_MIN, SCALE_MAX = 1.5, 0.01, 10.0
+
 #: States, at random, of which the signs of collapse are taken after each rollout.
 COLLAPSE_STATES = 1024
 
@@ -82,6 +85,9 @@ class PPOConfig:
     """Whether rewards are divided by the running deviation of the episodes' discounted returns."""
     target_kl: float | None = None
     """No epoch follows one whose mean divergence [nat] from the rollout's policy is above this; None: all do."""
+    desired_kl: float | None = None
+    """The divergence [nat] from the rollout's policy to which the step sizes are steered, by one factor for both; None:
+    they are as given."""
     init_log_std: float = 0.0
     """First logarithm of the policy's standard deviation, in units in which actions reach from -1 to 1."""
 
@@ -103,8 +109,9 @@ class PPOConfig:
             check_range(name, getattr(self, name), 0.0, open_low=True)
         for name in ("anneal", "normalize_advantage", "normalize_obs", "normalize_reward"):
             check_in(name, getattr(self, name), (False, True))
-        if self.target_kl is not None:
-            check_range("target_kl", self.target_kl, 0.0, open_low=True)
+        for name in ("target_kl", "desired_kl"):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), 0.0, open_low=True)
         check_range("init_log_std", self.init_log_std)
 
 
@@ -116,6 +123,8 @@ class PPOState(NamedTuple):
     """obs -> value; it may see more than the actor."""
     actor_opt: AdamState
     critic_opt: AdamState
+    step_scale: Tensor
+    """(), the factor of the step sizes by which the divergence is steered."""
     normalizer: dict[str, NormalizerState]
     """Observation group to its statistics, for the groups that are read."""
     returns: NormalizerState
@@ -123,7 +132,7 @@ class PPOState(NamedTuple):
 
 
 #: The fields of the state, its first ones, that a step on a minibatch changes.
-LEARNED = ("actor", "critic", "actor_opt", "critic_opt")
+LEARNED = ("actor", "critic", "actor_opt", "critic_opt", "step_scale")
 
 
 class Batch(NamedTuple):
@@ -217,20 +226,33 @@ def critic_loss(critic: Layers, obs: Tensor, batch: Batch, config: PPOConfig) ->
     return weighted_mean((value - batch.target).square(), batch.live)
 
 
+def steered(scale: Tensor, kl: Tensor, desired: float) -> Tensor:
+    """Return the next factor of the step sizes, (): less above twice the desired divergence, more below half of it.
+
+    The adaptive step size of Rudin et al. 2021, "Learning to walk in minutes", https://arxiv.org/abs/2109.11978,
+    section 3.2 and table 3.
+    """
+    factor = torch.where(kl > 2 * desired, 1 / SCALE_RATIO, torch.where(kl < desired / 2, SCALE_RATIO, 1.0))
+    return (scale * factor).clamp(SCALE_MIN, SCALE_MAX)
+
+
 def update(
     state: PPOState, batch: Batch, left: Tensor, config: PPOConfig, critic_group: str
 ) -> tuple[PPOState, Metrics]:
     """Take one step of actor and critic on a minibatch, as long as what is ``left``; pure. It reports METRICS."""
     grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
     grads, norm = clip_by_norm(grads, config.max_grad_norm)
-    actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * left, eps=ADAM_EPS)
+    scale = state.step_scale
+    if config.desired_kl is not None:
+        scale = steered(scale, metrics["kl"], config.desired_kl)
+    actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * scale * left, eps=ADAM_EPS)
 
     seen = batch.obs[critic_group]
     grads, value_loss = torch.func.grad_and_value(critic_loss)(state.critic, seen, batch, config)
     grads, _ = clip_by_norm(grads, config.max_grad_norm)
-    critic, critic_opt = adam(state.critic, grads, state.critic_opt, config.critic_lr * left, eps=ADAM_EPS)
+    critic, critic_opt = adam(state.critic, grads, state.critic_opt, config.critic_lr * scale * left, eps=ADAM_EPS)
 
-    changed = state._replace(actor=actor, critic=critic, actor_opt=actor_opt, critic_opt=critic_opt)
+    changed = state._replace(actor=actor, critic=critic, actor_opt=actor_opt, critic_opt=critic_opt, step_scale=scale)
     return changed, metrics | {"critic_loss": value_loss, "actor_grad_norm": norm}
 
 
@@ -287,6 +309,7 @@ class PPO(OnPolicyLearner):
             critic=critic,
             actor_opt=init_adam(actor),
             critic_opt=init_adam(critic),
+            step_scale=torch.ones((), dtype=dtype),
             normalizer={group: init_normalizer(spaces.obs[group], dtype) for group in groups},
             returns=init_normalizer(1, dtype),
         )

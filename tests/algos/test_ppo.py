@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from roborl.algos.ppo import PPO, Batch, PPOConfig, actor_loss, critic_loss, prepare, surrogate
+from roborl.algos.ppo import PPO, Batch, PPOConfig, actor_loss, critic_loss, prepare, steered, surrogate
 from roborl.data.rollout import epoch
 from roborl.errors import ConfigError
 from roborl.learner import Rollout, Spaces
@@ -180,6 +180,25 @@ def test_an_annealed_step_is_as_long_as_what_is_left_of_the_run(anneal: bool, le
     torch.testing.assert_close(moved, torch.tensor([0.01 * factor]).double(), rtol=1e-3, atol=1e-12)
 
 
+def test_step_sizes_are_steered_by_the_divergence() -> None:
+    # desired 0.01: above 0.02 two thirds, below 0.005 half as long again, between them as before; from 0.01 to 10.
+    kl = torch.tensor([0.021, 0.019, 0.006, 0.004])
+    torch.testing.assert_close(steered(torch.tensor(0.9), kl, 0.01), torch.tensor([0.6, 0.9, 0.9, 1.35]))
+    ends = steered(torch.tensor([0.011, 9.0]), torch.tensor([1.0, 0.0]), 0.01)
+    torch.testing.assert_close(ends, torch.tensor([0.01, 10.0]))
+
+
+def test_a_steered_step_follows_the_factor_which_is_kept() -> None:
+    # The first minibatch has no divergence: the factor is 1.5, and so is Adam's first step, of both networks.
+    ppo = learner(desired_kl=0.01, critic_lr=0.01, epochs=1, batch_size=24)
+    state = ppo.init(generator(), torch.float64)
+    before = state.critic[-1]["b"].clone()
+    after, _ = ppo.learn(state, rollout_for(ASYMMETRIC), generator(), EAGER)
+    moved = (after.critic[-1]["b"] - before).abs()
+    torch.testing.assert_close(moved, torch.tensor([0.015]).double(), rtol=1e-3, atol=1e-12)
+    assert after.step_scale.item() == 1.5
+
+
 def test_each_epoch_takes_every_step_once_and_fills_the_last_minibatch_up() -> None:
     # 24 steps in minibatches of 10: three, of which the last takes six from the first.
     g = generator()
@@ -250,6 +269,7 @@ def test_the_first_policy_does_nearly_nothing_with_a_deviation_of_one() -> None:
         ({"max_grad_norm": 0.0}, r"max_grad_norm must be a number in \(0, inf\], got 0.0"),
         ({"normalize_reward": "yes"}, "normalize_reward must be one of False, True, got 'yes'"),
         ({"target_kl": 0.0}, r"target_kl must be a number in \(0, inf\], got 0.0"),
+        ({"desired_kl": -0.01}, r"desired_kl must be a number in \(0, inf\], got -0.01"),
     ],
 )
 def test_a_bad_field_is_answered_with_what_is_allowed(fields: dict[str, Any], message: str) -> None:
