@@ -168,7 +168,8 @@ def _add_train_arguments(sub: argparse.ArgumentParser, arguments: list[str]) -> 
     from roborl.run.config import RunConfig
 
     shown = bool({"-h", "--help"} & set(arguments))
-    add_fields(sub.add_argument_group("the run"), RunConfig, ("learner", "task", "options", "settings"), shown)
+    run = sub.add_argument_group("the run", "Where a task has values of its own, they come before these defaults.")
+    add_fields(run, RunConfig, ("learner", "task", "options", "settings"), shown)
     algo = next((word for word in arguments[1:] if word in LEARNERS or ".py:" in word), None)
     if algo is None and arguments[1:] and not arguments[1].startswith("-"):
         algo = arguments[1]  # no learner: better said now than that its settings are unknown options
@@ -240,7 +241,7 @@ def _train(options: argparse.Namespace) -> int:
     given = vars(options)
     run = {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given and f.name != "task"}
     settings = {f.name: given[f.name] for f in dataclasses.fields(learner.Config) if f.name in given}
-    config = RunConfig(options.algo, options.task, options=dict(options.option), settings=settings, **run)
+    config = RunConfig.for_task(options.algo, options.task, options=dict(options.option), settings=settings, **run)
     return _report_training(options, training.train(config, options.out, quiet=options.quiet))
 
 

@@ -47,10 +47,27 @@ _PPO_PENDULUM = {
 # After 1,000,000 steps of 8 environments 6375 over 20 episodes (seed 0).
 _PPO_HALF_CHEETAH = {"init_log_std": -0.5, "anneal": True}
 
+# Step sizes that follow the divergence, as the field trains walking robots, and rollouts of 32 steps.
+_PPO_GO1 = {
+    "hidden": (256, 128),
+    "activation": "elu",
+    "rollout_size": 8192,
+    "batch_size": 1024,
+    "epochs": 4,
+    "actor_lr": 5e-4,
+    "critic_lr": 5e-4,
+    "anneal": True,
+    "desired_kl": 0.015,
+    "entropy_coefficient": 0.005,
+    "max_grad_norm": 1.0,
+    "init_log_std": -0.7,
+}
+
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("ppo", "PendulumSwingup"): _PPO_PENDULUM,
     ("ppo", "Pendulum"): _PPO_PENDULUM,
     ("ppo", "HalfCheetah"): _PPO_HALF_CHEETAH,
+    ("ppo", "Go1VelocityFlat"): _PPO_GO1,
     ("sac", "PendulumSwingup"): _SMALL,
     ("sac", "Pendulum"): _SMALL,
     **{
@@ -100,6 +117,22 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+RUNS: dict[tuple[str, str], dict[str, Any]] = {
+    **{(learner, "PendulumSwingup"): {"steps": 20_000} for learner in ("sac", "td3", "ddpg", "crossq")},
+    **{(learner, "InvertedPendulum"): {"steps": 20_000} for learner in ("sac", "td3", "ddpg")},
+    ("sac", "ArmReach"): {"steps": 40_000},
+    ("ppo", "PendulumSwingup"): {"steps": 100_000, "num_envs": 4},
+    ("ppo", "HalfCheetah"): {"steps": 1_000_000, "num_envs": 8, "log_every": 10_000, "checkpoint_every": 100_000},
+    ("ppo", "Go1VelocityFlat"): {
+        "steps": 24_000_000,
+        "num_envs": 256,
+        "log_every": 100_000,
+        "checkpoint_every": 500_000,
+    },
+}
+"""How long and with how many environments a learner learns a task with the settings above, where that was measured."""
+
+
 def settings(method: str, task: str) -> dict[str, Any]:
     """Return the settings of a method for a task that differ from its defaults.
 
@@ -107,5 +140,13 @@ def settings(method: str, task: str) -> dict[str, Any]:
         method: a learner's or a planner's name.
         task: a task's id; the prefix "roborl/" and the version may be left out.
     """
-    short = task.removeprefix("roborl/").removesuffix("-v1")
-    return dict(PRESETS.get((method, short), {}))
+    return dict(PRESETS.get((method, _short(task)), {}))
+
+
+def run(learner: str, task: str) -> dict[str, Any]:
+    """Return the fields of a run, as its steps, that differ from their defaults; see `settings`."""
+    return dict(RUNS.get((learner, _short(task)), {}))
+
+
+def _short(task: str) -> str:
+    return task.removeprefix("roborl/").removesuffix("-v1")

@@ -43,12 +43,13 @@ def train(
         out: the run's folder; None: runs/LEARNER-TASK-sSEED.
         quiet: show no progress.
         settings: the learner's settings that differ from presets and defaults.
-        run: fields of `roborl.run.config.RunConfig`, as ``steps=50_000, seed=1, num_envs=8``.
+        run: fields of `roborl.run.config.RunConfig`, as ``steps=50_000, seed=1, num_envs=8``; where they are not given,
+            the task's own if it has any, else the defaults.
 
     Returns:
         Where the run lies, and how it went.
     """
-    config = RunConfig(learner, task, settings=settings or {}, **run)
+    config = RunConfig.for_task(learner, task, settings=settings or {}, **run)
     return training.train(config, None if out is None else Path(out), quiet=quiet)
 
 

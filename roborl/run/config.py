@@ -72,6 +72,11 @@ class RunConfig:
                 raise ConfigError(f"{name} must be what JSON can say: {error}") from error
         _check_device(self.device)
 
+    @classmethod
+    def for_task(cls, learner: str, task: str, **given: Any) -> RunConfig:
+        """Return the configuration of a run of which only these fields are given: the others are the task's own."""
+        return cls(learner, task, **(presets.run(learner, task) | given))
+
     def learner_config(self) -> Any:
         """Return the learner's configuration.
 

@@ -35,6 +35,14 @@ def test_narrow_networks_get_one_thread_and_a_number_asked_for_is_kept() -> None
     assert RunConfig("sac", PENDULUM, settings=narrow, threads=2).resolve().threads == 2
 
 
+def test_what_is_not_given_is_the_tasks_own_and_else_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(presets.RUNS, ("sac", "PendulumSwingup"), {"steps": 77, "num_envs": 3})
+    for name in ("PendulumSwingup", PENDULUM):
+        config = RunConfig.for_task("sac", name, num_envs=5)
+        assert (config.steps, config.num_envs, config.seed) == (77, 5, 0)
+    assert RunConfig.for_task("ppo", "Unknown-v5").steps == RunConfig("ppo", "Unknown-v5").steps
+
+
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_configuration_comes_back_from_its_file(learner: str, tmp_path: Path) -> None:
     config = RunConfig(learner, PENDULUM, steps=77, seed=2**70, options={"a": [1.5, None, "x"]}).resolve()
