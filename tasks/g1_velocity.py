@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from roborl.task import Action, VelocityCommand
+from roborl.task import Action, GaitClock, VelocityCommand
 from roborl.task.fields import Array
 from roborl.tasks.velocity import Leg, Velocity
 
@@ -50,11 +50,10 @@ class G1VelocityFlat(Velocity):
         default=tuple(leg.default for leg in JOINTS),
         scale=0.5,
     )
-    memory = {**VelocityCommand.memory, "air_time": 2, "ground_time": 2}
+    memory = {**VelocityCommand.memory, **GaitClock.memory}
     joints, feet = JOINTS, ("left", "right")
-    together, apart = (), ((0, 1),)
     sole_m, stand_m, lowest_m = 0.0055, 0.757, 0.45
-    swing_m, swing_s, phase_s, rhythm_s = 0.08, 0.3, 0.5, 0.2
+    clock, gait_width_m = GaitClock((0.0, 0.5), frequency_hz=1.3, swing_m=0.1), 0.08
     weights = {
         # what is wanted
         "track_lin_vel": 2.0,
@@ -63,9 +62,6 @@ class G1VelocityFlat(Velocity):
         "upright": 1.0,
         "pose": 1.0,
         "gait": 2.0,
-        "feet_air_time": 1.0,
-        "short_swings": -0.5,
-        "foot_clearance": -2.0,
         "foot_slip": -0.2,
         # what is not wanted
         "lin_vel_z": -0.5,

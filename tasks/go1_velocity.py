@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roborl.task import Action, Draw, Fields, Terrain, VelocityCommand, tiled, tracking
+from roborl.task import Action, Draw, Fields, GaitClock, Terrain, VelocityCommand, tiled, tracking
 from roborl.task.fields import Array
 from roborl.tasks.velocity import Leg, Velocity
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     import mujoco
 
 FEET = ("FR", "FL", "RR", "RL")
-DIAGONAL = ((0, 3), (1, 2))
-NEIGHBOURS = ((0, 1), (2, 3), (0, 2), (1, 3))
+TROT = (0.0, 0.5, 0.5, 0.0)
 
 JOINTS = tuple(
     leg
@@ -39,21 +38,18 @@ ACTION = Action(
 WEIGHTS = {
     # what is wanted
     "track_lin_vel": 2.0,
-    "track_ang_vel": 1.0,
+    "track_ang_vel": 1.5,
     # how to walk
     "upright": 1.0,
     "pose": 0.5,
     "gait": 2.0,
-    "feet_air_time": 1.0,
-    "short_swings": -0.5,
-    "foot_clearance": -1.0,
     "foot_slip": -0.1,
     # what is not wanted
     "lin_vel_z": -1.0,
     "ang_vel_xy": -0.02,
     "torques": -1e-4,
     "dof_acc": -5e-8,
-    "action_rate": -0.02,
+    "action_rate": -0.05,
     "dof_limits": -2.0,
 }
 """Reward per second; the sizes are those of legged_gym, MuJoCo Playground and Isaac Lab's Spot."""
@@ -68,10 +64,10 @@ class Go1VelocityFlat(Velocity):
 
     robot = "go1"
     action = ACTION
-    memory = {**VelocityCommand.memory, "air_time": 4, "ground_time": 4}
-    joints, feet, together, apart = JOINTS, FEET, DIAGONAL, NEIGHBOURS
+    memory = {**VelocityCommand.memory, **GaitClock.memory}
+    joints, feet = JOINTS, FEET
+    clock, gait_width_m = GaitClock(TROT, frequency_hz=2.5, swing_m=0.08), 0.07
     sole_m, stand_m, lowest_m = 0.02, 0.2848059, 0.13
-    swing_m, swing_s, phase_s, rhythm_s = 0.06, 0.15, 0.3, 0.13
     weights = WEIGHTS
 
     def ground(self, xp: Any, x: Array, y: Array) -> float:
@@ -93,12 +89,12 @@ class Go1VelocityRough(Velocity):
     robot = "go1"
     action = ACTION
     levels, first_levels = 6, 3
-    memory = {**VelocityCommand.memory, "air_time": 4, "ground_time": 4, "origin": 3, "tracked": 1}
-    joints, feet, together, apart = JOINTS, FEET, DIAGONAL, NEIGHBOURS
+    memory = {**VelocityCommand.memory, **GaitClock.memory, "origin": 3, "tracked": 1}
+    joints, feet = JOINTS, FEET
+    clock, gait_width_m = GaitClock(TROT, frequency_hz=2.5, swing_m=0.1), 0.09
     sole_m, stand_m, lowest_m = 0.02, 0.2848059, 0.13
-    swing_m, swing_s, phase_s, rhythm_s = 0.08, 0.15, 0.3, 0.13
     # on a slope the base moves up and down, and leans, as it should
-    weights = {**WEIGHTS, "upright": 0.5, "lin_vel_z": -0.25, "foot_clearance": -0.5}
+    weights = {**WEIGHTS, "upright": 0.5, "lin_vel_z": -0.25}
 
     @property
     def terrain(self) -> Terrain:
@@ -126,7 +122,7 @@ class Go1VelocityRough(Velocity):
             "qpos": xp.concat((*base, pose[:, 7:]), axis=1),
             "qvel": self.push(draw, f),
             "origin": origin,
-            **self.command.start(f, draw),
+            **self.orders(draw, f),
         }
 
     def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:

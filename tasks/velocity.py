@@ -18,17 +18,16 @@ import numpy as np
 from roborl.task import (
     Draw,
     Fields,
+    GaitClock,
     Randomization,
     Residual,
     Task,
     Term,
     VelocityCommand,
     beyond,
-    clearance,
     computed,
+    cos_sin,
     derived,
-    foot_times,
-    gait,
     gravity_in_base,
     joint_pos,
     joint_vel,
@@ -39,13 +38,10 @@ from roborl.task import (
     remembered,
     rotate_into,
     sensor,
-    short_swings,
     slip,
-    stepping,
     tracking,
 )
 from roborl.task.fields import Array
-from roborl.task.locomotion import Pairs
 from roborl.task.sources import LAST_ACTION
 
 TILT_LIMIT = math.cos(math.radians(70.0))
@@ -53,9 +49,6 @@ TILT_LIMIT = math.cos(math.radians(70.0))
 
 CONTACT_N = 1.0
 """A foot touches the ground where it presses with more than this [N]."""
-
-LIFT_M = 0.01
-"""A foot is down until its sole is higher than this [m]: what hops lower has not been lifted."""
 
 
 def uniform_noise(half_width: float) -> float:
@@ -135,11 +128,8 @@ class Velocity(Task):
     """The feet's names. The model's sensors are the gyro, NAME_touch, NAME_pos and NAME_vel of all feet, in this order,
     and last the base's velocity and the world's upward direction, both in the base's frame."""
 
-    together: ClassVar[Pairs]
-    """Pairs of feet that step together, by number."""
-
-    apart: ClassVar[Pairs]
-    """Pairs of feet that step in turns."""
+    clock: ClassVar[GaitClock]
+    """The rhythm of the feet."""
 
     sole_m: ClassVar[float]
     """How far the foot's site is over the ground in the default pose [m]."""
@@ -150,17 +140,8 @@ class Velocity(Task):
     lowest_m: ClassVar[float]
     """A base lower than this has fallen [m]."""
 
-    swing_m: ClassVar[float]
-    """The wanted height of a foot that swings [m]."""
-
-    swing_s: ClassVar[float]
-    """A swing shorter than this costs [s]."""
-
-    phase_s: ClassVar[float]
-    """The longest phase, in the air or on the ground, that pays [s]."""
-
-    rhythm_s: ClassVar[float]
-    """How far feet may be out of time with one another for most of the reward of the gait [s]."""
+    gait_width_m: ClassVar[float]
+    """The feet's distance from the heights that the clock asks for, at which the reward of the gait is 1/e [m]."""
 
     weights: ClassVar[Mapping[str, float]]
     """The weight of each term of the reward, per second."""
@@ -190,8 +171,6 @@ class Velocity(Task):
             Term("foot_height", derived("foot_height", len(feet)), unit="m"),
             Term("foot_force", computed("foot_force", self.foot_force, feet), unit="N"),
             Term("foot_contact", computed("foot_contact", self._contact_as_number, feet)),
-            Term("foot_air_time", remembered("air_time", len(feet)), unit="s"),
-            Term("foot_ground_time", remembered("ground_time", len(feet)), unit="s"),
         ]
         return {"policy": policy, "critic": critic}
 
@@ -205,6 +184,7 @@ class Velocity(Task):
         # noise: legged_gym (Rudin et al. 2021) and MuJoCo Playground
         return [
             Term("command", remembered("command", 3), unit="m/s, m/s, rad/s", frame="base"),
+            Term("gait_clock", cos_sin(remembered("phase"))),
             Term("gyro", sensor("imu_gyro"), unit="rad/s", frame="imu", noise=noise(0.2)),
             Term("projected_gravity", projected_gravity(up="base_up"), frame="base", noise=noise(0.05)),
             Term("joint_pos", minus(joint_pos(*names), default), unit="rad", noise=noise(0.01)),
@@ -219,10 +199,6 @@ class Velocity(Task):
     def foot_contact(self, f: Fields) -> Array:
         """Return whether each foot touches the ground, (N, feet) bool."""
         return self.foot_force(f) > CONTACT_N
-
-    def foot_down(self, f: Fields) -> Array:
-        """Return whether each foot touches the ground or is not lifted, (N, feet) bool."""
-        return self.foot_contact(f) | (f.foot_height < LIFT_M)
 
     def _contact_as_number(self, f: Fields) -> Array:
         return f.xp.astype(self.foot_contact(f), f.sensordata.dtype)
@@ -260,11 +236,12 @@ class Velocity(Task):
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
         """In the default pose at the world's origin, moving a little, with a first command."""
-        return {
-            "qpos": self.pose(f.xp, f),
-            "qvel": self.push(draw, f),
-            **self.command.start(f, draw),
-        }
+        return {"qpos": self.pose(f.xp, f), "qvel": self.push(draw, f), **self.orders(draw, f)}
+
+    def orders(self, draw: Draw, f: Fields) -> dict[str, Array]:
+        """Return a first command, and the clock at any time if it is to move."""
+        command = self.command.start(f, draw)
+        return command | self.clock.start(draw, moving(f.xp, command["command"]), f.xp)
 
     def pose(self, xp: Any, f: Fields) -> Array:
         """Return the default pose over the world's origin, (N, nq): the feet touch level ground."""
@@ -277,10 +254,10 @@ class Velocity(Task):
         return f.xp.concat((base, f.xp.zeros_like(f.qvel[:, 6:])), axis=1)
 
     def advance(self, f: Fields, action: Array, draw: Draw) -> dict[str, Array]:
-        """The command, when it is due, and the feet's timers."""
-        air, ground = f.memory["air_time"], f.memory["ground_time"]
-        air, ground = foot_times(f.xp, self.foot_down(f), air, ground, self.control_dt)
-        return {"air_time": air, "ground_time": ground, **self.command.advance(f, draw)}
+        """The command, when it is due, and the clock."""
+        command = self.command.advance(f, draw)
+        moves = moving(f.xp, command.get("command", f.memory["command"]))
+        return command | self.clock.advance(f.memory["phase"], moves, f.xp)
 
     def reward_terms(self, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
         """The terms of the table, for the command that the action was chosen for."""
@@ -295,18 +272,14 @@ class Velocity(Task):
         acceleration = (speeds - before.qvel[:, 6:]) / self.control_dt
         torque = after.actuator_force
         change = action - before.memory[LAST_ACTION]
-        speed, air, ground = self.foot_speed(after), after.memory["air_time"], after.memory["ground_time"]
-        rhythm = gait(xp, air, ground, self.together, self.apart, self.rhythm_s)
+        swings = after.foot_height - self.clock.heights(after.memory["phase"], xp)
         values = {
             "track_lin_vel": tracking(xp, command[:, :2] - velocity[:, :2], 0.5),
             "track_ang_vel": tracking(xp, command[:, 2:] - turning[:, 2:], 0.5),
             "upright": tracking(xp, lean, math.sqrt(0.2)),
             "pose": xp.exp(xp.vecdot(deviation, deviation) / -len(self.joints)),
-            "gait": rhythm * moves,
-            "feet_air_time": stepping(xp, air, ground, moves, self.phase_s),
-            "short_swings": short_swings(xp, before.memory["air_time"], air, self.swing_s) / self.control_dt,
-            "foot_clearance": clearance(xp, after.foot_height, speed, self.swing_m),
-            "foot_slip": slip(xp, self.foot_contact(after), speed),
+            "gait": tracking(xp, swings, self.gait_width_m),
+            "foot_slip": slip(xp, self.foot_contact(after), self.foot_speed(after)),
             "lin_vel_z": velocity[:, 2] * velocity[:, 2],
             "ang_vel_xy": xp.vecdot(turning[:, :2], turning[:, :2]),
             "torques": xp.vecdot(torque, torque),

@@ -9,19 +9,15 @@ from roborl.errors import ConfigError
 from roborl.task import (
     Draw,
     Fields,
+    GaitClock,
     VelocityCommand,
     beyond,
-    clearance,
-    foot_times,
-    gait,
     moving,
-    short_swings,
     slip,
-    stepping,
     tracking,
 )
 
-TROT = {"together": ((0, 3), (1, 2)), "apart": ((0, 1), (2, 3), (0, 2), (1, 3)), "width_s": 0.1}
+TROT = GaitClock((0.0, 0.5, 0.5, 0.0), frequency_hz=2.5, swing_m=0.08, stance=0.6)
 
 
 def draw(n: int, step: int = 0) -> Draw:
@@ -93,52 +89,44 @@ def test_tracking_is_one_over_e_at_its_width():
     assert tracking(np, error, 0.5) == pytest.approx([1.0, math.exp(-1), math.exp(-1)])
 
 
-def test_the_feets_timers_count_from_lift_off_and_touch_down():
-    air, ground = np.array([[0.0, 0.1]]), np.array([[0.3, 0.0]])
-    air, ground = foot_times(np, np.array([[True, False]]), air, ground, 0.02)
-    assert air[0] == pytest.approx([0.0, 0.12]) and ground[0] == pytest.approx([0.32, 0.0])
-    air, ground = foot_times(np, np.array([[False, True]]), air, ground, 0.02)
-    assert air[0] == pytest.approx([0.02, 0.0]) and ground[0] == pytest.approx([0.0, 0.02])
+def test_the_soles_heights_over_a_cycle_by_hand():
+    # stance until 0.6 of the cycle; the swing's middle is at 0.8, its quarters at 0.7 and 0.9
+    cycle = np.array([[0.0], [0.3], [0.6], [0.7], [0.8], [0.9]])
+    heights = TROT.heights(2 * math.pi * cycle, np)
+    assert heights[:, 0] == pytest.approx([0.0, 0.0, 0.0, 0.04, 0.08, 0.04])
+    # the other pair is half a cycle ahead: at 0.3 it is at 0.8, at 0.6 at 0.1
+    assert heights[:, 1] == pytest.approx([0.0, 0.08, 0.0, 0.0, 0.0, 0.0])
+    assert np.array_equal(heights[:, 1], heights[:, 2]) and np.array_equal(heights[:, 0], heights[:, 3])
 
 
-def test_stepping_pays_short_phases_and_standing_pays_the_ground():
-    air = np.array([[0.1, 0.0, 0.0, 0.4]])
-    ground = np.array([[0.0, 0.2, 0.5, 0.0]])
-    # moving: 0.1 + 0.2, and nothing for the phases of 0.5 and 0.4 s
-    assert stepping(np, air, ground, np.array([True]), 0.3) == pytest.approx([0.3])
-    # standing: -0.1 + 0.2 + 0.3 - 0.3
-    assert stepping(np, air, ground, np.array([False]), 0.3) == pytest.approx([0.1])
+def test_a_clock_runs_while_the_robot_shall_move_and_rests_where_all_feet_stand():
+    phase, moves = np.array([[1.0], [6.0], [1.0]]), np.array([True, True, False])
+    later = TROT.advance(phase, moves, np)["phase"]
+    # 2.5 Hz, 20 ms: a twentieth of a cycle
+    assert later.ravel() == pytest.approx([1.0 + 0.1 * math.pi, 6.0 + 0.1 * math.pi - 2 * math.pi, 0.0])
+    assert (TROT.heights(later[2:], np) == 0.0).all()
+    start = TROT.start(draw(2000), np.arange(2000) < 1000, np)["phase"]
+    assert (start[1000:] == 0.0).all()
+    assert 0.0 <= start.min() and start.max() < 2 * math.pi
+    assert abs(start[:1000].mean() - math.pi) < 4 * math.pi / math.sqrt(3 * 1000)  # uniform
 
 
-def test_a_swing_costs_what_it_was_too_short():
-    before, now = np.array([[0.1, 0.15, 0.5, 0.0, 0.1]]), np.array([[0.0, 0.0, 0.0, 0.0, 0.12]])
-    # landed after 0.1, 0.15 and 0.5 s of the wanted 0.2 s; one never left, one is still in the air
-    assert short_swings(np, before, now, 0.2) == pytest.approx([0.1 + 0.05])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"offsets": ()}, "GaitClock.offsets needs a number for each foot, got none"),
+        ({"frequency_hz": 0.0}, r"GaitClock.frequency_hz must be a number in \(0, inf\], got 0.0"),
+        ({"swing_m": -0.1}, r"GaitClock.swing_m must be a number in \(0, inf\], got -0.1"),
+        ({"stance": 1.0}, r"GaitClock.stance must be a number in \[0.01, 0.99\], got 1.0"),
+    ],
+)
+def test_a_clock_that_makes_no_sense_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        GaitClock(**{"offsets": (0.0, 0.5), "frequency_hz": 1.0, "swing_m": 0.1} | options)
 
 
-def test_a_trot_keeps_time_and_a_pace_does_not():
-    swing, stand = 0.1, 0.1
-    trot = np.array([[swing, 0.0, 0.0, swing]]), np.array([[0.0, stand, stand, 0.0]])
-    assert gait(np, *trot, **TROT) == pytest.approx([1.0])
-    # the legs of a side together: the pairs (0, 3), (1, 2) of diagonal feet are out of time, each by 0.1 in the air and
-    # 0.1 on the ground, and so are the pairs (0, 2), (1, 3) of one side: 0.02 for four of six pairs
-    pace = np.array([[swing, 0.0, swing, 0.0]]), np.array([[0.0, stand, 0.0, stand]])
-    assert gait(np, *pace, **TROT) == pytest.approx([math.exp(-(4 * 0.02 / 6) / 0.01)])
-    # standing for long: pairs that step apart are out of time, by at most 0.2 s twice: 0.08 for four of six pairs
-    still = np.zeros((1, 4)), np.full((1, 4), 9.0)
-    assert gait(np, *still, **TROT) == pytest.approx([math.exp(-(4 * 0.08 / 6) / 0.01)])
-
-
-def test_a_walk_on_two_feet_has_no_pairs_together():
-    air, ground = np.array([[0.3, 0.0]]), np.array([[0.0, 0.4]])
-    # 0.3 in the air against 0.4 on the ground; 0 against 0
-    assert gait(np, air, ground, (), ((0, 1),), 0.2) == pytest.approx([math.exp(-0.01 / 0.04)])
-
-
-def test_clearance_slip_and_limits_by_hand():
-    height, speed = np.array([[0.0, 0.06, 0.1, 0.0]]), np.array([[0.0, 1.0, 0.5, 2.0]])
-    # |0 - 0.06| 0 + 0 + 0.04 * 0.5 + 0.06 * 2
-    assert clearance(np, height, speed, 0.06) == pytest.approx([0.14])
+def test_slip_and_limits_by_hand():
+    speed = np.array([[0.0, 1.0, 0.5, 2.0]])
     # on the ground: the first and the last, 0 + 4
     assert slip(np, np.array([[True, False, False, True]]), speed) == pytest.approx([4.0])
     # 0.5 below, within, 0.25 above

@@ -40,7 +40,7 @@ def test_a_tasks_joints_feet_and_sensors_are_the_models(name):
     home = model.key("home")
     assert home.qpos[7:].tolist() == [leg.default for leg in task.joints]
     assert home.qpos[2] == pytest.approx(task.stand_m, abs=1e-5)
-    assert all(a[0] < a[1] < n for a in (*task.together, *task.apart))
+    assert len(task.clock.offsets) == n
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -51,6 +51,7 @@ def test_a_policy_sees_what_the_robot_can_and_a_critic_sees_more(name):
     layout = [(t["name"], t["stop"] - t["start"], t["unit"]) for t in groups["policy"]]
     assert layout == [
         ("command", 3, "m/s, m/s, rad/s"),
+        ("gait_clock", 2, ""),
         ("gyro", 3, "rad/s"),
         ("projected_gravity", 3, ""),
         ("joint_pos", nj, "rad"),
@@ -59,13 +60,12 @@ def test_a_policy_sees_what_the_robot_can_and_a_critic_sees_more(name):
     ]
     assert all(t["on_hardware"] for t in groups["policy"])
     # as uniform noise of the half-widths 0.2, 0.05, 0.01 and 1.5
-    noise = [0.0, 0.2, 0.05, 0.01, 1.5, 0.0]
+    noise = [0.0, 0.0, 0.2, 0.05, 0.01, 1.5, 0.0]
     assert [t["noise"] for t in groups["policy"]] == pytest.approx([half / math.sqrt(3) for half in noise])
     assert not any(t["noise"] for t in groups["critic"])
     assert [(t["name"], t["stop"] - t["start"]) for t in groups["critic"]] == [
         *((name, size) for name, size, _ in layout),
         *(("base_lin_vel", 3), ("base_height", 1), ("foot_height", nf), ("foot_force", nf), ("foot_contact", nf)),
-        *(("foot_air_time", nf), ("foot_ground_time", nf)),
     ]
 
 
@@ -82,10 +82,12 @@ def test_observations_are_current_and_relative_to_the_default_pose(name):
     for action in actions:
         sim.step(action)
     f, seen = sim.fields, sim.observe()["critic"]
-    assert seen[:, 3:6] == pytest.approx(f.qvel[:, 3:6], abs=1e-9)  # the gyro turns with the base
-    assert seen[:, 9 : 9 + nj] == pytest.approx(f.qpos[:, 7:] - [leg.default for leg in task.joints])
-    assert np.array_equal(seen[:, 9 + nj : 9 + 2 * nj], f.qvel[:, 6:])
-    assert np.array_equal(seen[:, 9 + 2 * nj : 9 + 3 * nj], actions[-1])
+    phase = f.memory["phase"][:, 0]
+    assert seen[:, 3:5] == pytest.approx(np.stack([np.cos(phase), np.sin(phase)], axis=1))
+    assert seen[:, 5:8] == pytest.approx(f.qvel[:, 3:6], abs=1e-9)  # the gyro turns with the base
+    assert seen[:, 11 : 11 + nj] == pytest.approx(f.qpos[:, 7:] - [leg.default for leg in task.joints])
+    assert np.array_equal(seen[:, 11 + nj : 11 + 2 * nj], f.qvel[:, 6:])
+    assert np.array_equal(seen[:, 11 + 2 * nj : 11 + 3 * nj], actions[-1])
     assert f.ctrl == pytest.approx(np.array([leg.default for leg in task.joints]) + 0.5 * actions[-1])
 
 
@@ -99,7 +101,7 @@ def test_the_bases_velocity_and_its_lean_are_those_of_its_free_joint(name):
     assert task.base_lin_vel(f) == pytest.approx(rotate_into(np, f.qpos[:, 3:7], f.qvel[:, :3]), abs=1e-12)
     assert task.up(f) == pytest.approx(-gravity_in_base(np, f.qpos[:, 3:7]), abs=1e-12)
     assert np.ptp(task.up(f)[:, 2]) > 0.01
-    seen = sim.observe()["critic"][:, 6:9]
+    seen = sim.observe()["critic"][:, 8:11]
     assert seen == pytest.approx(gravity_in_base(np, f.qpos[:, 3:7]), abs=1e-12)
 
 
@@ -126,7 +128,7 @@ def flat_fields(task: Velocity, command: list[float], last: float = 0.0, **array
         "sensordata": [0.0] * 3 + [50.0] * n + [0.0, 0.0, task.sole_m] * n + [0.0] * (3 * n),
         "actuator_force": [0.0] * nj,
     }
-    memory = {"command": command, "action/last": [last] * nj, "air_time": [0.0] * n, "ground_time": [1.0] * n}
+    memory = {"command": command, "action/last": [last] * nj, "phase": [0.0]}
     for name, value in arrays.items():
         (memory if name in memory else row)[name] = value
     quaternion, velocity = (np.array([row[k][:m]], float) for k, m in (("qpos", 7), ("qvel", 3)))
@@ -150,15 +152,15 @@ def test_the_rewards_of_a_robot_at_rest_by_hand():
     task, _ = make("Go1VelocityFlat")
     at_rest = flat_fields(task, [0.0, 0.0, 0.0])
     terms = terms_of(task, at_rest, 0.0, at_rest)
-    # perfect in every way; standing, each of four feet earns its 0.3 s on the ground
-    wanted = {"track_lin_vel": 1.0, "track_ang_vel": 1.0, "upright": 1.0, "pose": 1.0, "feet_air_time": 1.2}
+    # perfect in every way: standing, the clock asks for all feet to be down
+    wanted = {"track_lin_vel": 1.0, "track_ang_vel": 1.0, "upright": 1.0, "pose": 1.0, "gait": 1.0}
     assert {name: value for name, value in terms.items() if abs(value) > 1e-9} == pytest.approx(wanted)
 
 
 def test_the_rewards_of_a_robot_that_moves_by_hand():
     task, _ = make("Go1VelocityFlat")
     command = [0.5, 0.1, -0.2]
-    before = flat_fields(task, command, last=0.25, air_time=[0.25, 0.08, 0.1, 0.12])
+    before = flat_fields(task, command, last=0.25)
     qpos = before.qpos[0].copy()
     qpos[2] = 0.3
     h = math.sqrt(0.5)
@@ -175,7 +177,6 @@ def test_the_rewards_of_a_robot_that_moves_by_hand():
     sensors[19:31] = np.ravel([[0.3, 0.4, 9.0], [0.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.1, 0.0]])
     torque = np.zeros(12)
     torque[:2] = [3.0, -4.0]
-    air, ground = [0.0, 0.1, 0.12, 0.0], [0.1, 0.0, 0.0, 0.4]
     after = flat_fields(
         task,
         command,
@@ -183,8 +184,7 @@ def test_the_rewards_of_a_robot_that_moves_by_hand():
         qvel=qvel,
         sensordata=sensors,
         actuator_force=torque,
-        air_time=air,
-        ground_time=ground,
+        phase=[2 * math.pi * 0.775],
     )
     terms = terms_of(task, before, 0.75, after)
     # velocity in the base: forward 0.3, to the left 0.2: errors 0.2 and -0.1; turning -0.3
@@ -194,14 +194,9 @@ def test_the_rewards_of_a_robot_that_moves_by_hand():
     # deviations of 0.1 from widths 0.3, 0.5 and 0.8, but for one calf: 0.9
     pose = 4 * (0.1 / 0.3) ** 2 + 4 * (0.1 / 0.5) ** 2 + 3 * (0.1 / 0.8) ** 2 + (0.9 / 0.8) ** 2
     assert terms["pose"] == pytest.approx(math.exp(-pose / 12))
-    # together (0, 3): 0 and 0.1 - 0.4, cut at 0.2; (1, 2): 0.02 and 0. apart (0, 1): 0 - 0 and 0.1 - 0.1;
-    # (2, 3): 0.12 - 0.4, cut, and 0 - 0; (0, 2): 0 and 0.1 - 0.12; (1, 3): 0.1 - 0.4, cut, and 0
-    assert terms["gait"] == pytest.approx(math.exp(-(3 * 0.04 + 2 * 0.0004) / 6 / 0.13**2))
-    assert terms["feet_air_time"] == pytest.approx(0.1 + 0.1 + 0.12)  # 0.4 s is too long
-    # the first and the last have landed, after 0.25 and 0.12 s of the wanted 0.15 s
-    assert terms["short_swings"] == pytest.approx(0.03 / 0.02)
-    # soles 0, 0.03, 0.06 and 0.01 high, 0.06 wanted, speeds 0.5, 1, 2, 0.1
-    assert terms["foot_clearance"] == pytest.approx(0.06 * 0.5 + 0.03 * 1.0 + 0.0 + 0.05 * 0.1)
+    # soles 0, 0.03, 0.06 and 0.01 high; of 0.775 of the cycle half of the swing from 0.55 has gone by: the first and
+    # the last are to be at 0.08, the others, at 0.275 of theirs, to stand
+    assert terms["gait"] == pytest.approx(math.exp(-(0.08**2 + 0.03**2 + 0.06**2 + 0.07**2) / 0.07**2))
     assert terms["foot_slip"] == pytest.approx(0.25 + 0.01)
     assert terms["lin_vel_z"] == pytest.approx(0.16)
     assert terms["ang_vel_xy"] == pytest.approx(0.25 + 0.36)
@@ -259,19 +254,18 @@ def test_commands_change_within_the_episode():
     assert 0.35 < stands.mean() < 0.65
 
 
-def test_timers_count_the_feets_phases():
-    task, sim = make("Go1VelocityFlat", 8)
-    rng = np.random.default_rng(0)
-    air, ground = np.zeros((8, 4)), np.zeros((8, 4))
-    seen = set()
-    for _ in range(60):
-        sim.step(rng.uniform(-1, 1, (8, 12)))
-        down = task.foot_contact(sim.fields) | (sim.fields.foot_height < 0.01)
-        seen |= set(down.ravel().tolist())
-        air, ground = np.where(down, 0.0, air + 0.02), np.where(down, ground + 0.02, 0.0)
-        assert np.array_equal(sim.fields.memory["air_time"], air)
-        assert np.array_equal(sim.fields.memory["ground_time"], ground)
-    assert seen == {True, False}
+def test_the_clock_follows_the_command():
+    _, sim = make("Go1VelocityFlat", 40, command_period_s=(0.2, 0.4), standing_share=0.5)
+    phase, turn = sim.fields.memory["phase"], 2 * math.pi * 2.5 * 0.02
+    stood = 0
+    for _ in range(30):
+        before = phase.copy()
+        sim.step(np.zeros((40, 12)))
+        stands = (sim.fields.memory["command"] == 0.0).all(axis=1)
+        assert (phase[stands] == 0.0).all()
+        assert phase[~stands] == pytest.approx((before[~stands] + turn) % (2 * math.pi))
+        stood += stands.sum()
+    assert 0 < stood < 40 * 30
 
 
 @pytest.mark.parametrize("name", ["Go1VelocityFlat", "G1VelocityFlat"])
