@@ -53,7 +53,7 @@ class G1VelocityFlat(Velocity):
     memory = {**VelocityCommand.memory, **GaitClock.memory}
     joints, feet = JOINTS, ("left", "right")
     sole_m, stand_m, lowest_m = 0.0055, 0.757, 0.45
-    clock, gait_width_m = GaitClock((0.0, 0.5), frequency_hz=1.3, swing_m=0.1), 0.08
+    clock, swing_width_m = GaitClock((0.0, 0.5), frequency_hz=1.3, swing_m=0.1), 0.08
     weights = {
         # what is wanted
         "track_lin_vel": 2.0,
@@ -62,6 +62,7 @@ class G1VelocityFlat(Velocity):
         "upright": 1.0,
         "pose": 1.0,
         "gait": 2.0,
+        "swing": 1.0,
         "foot_slip": -0.2,
         # what is not wanted
         "lin_vel_z": -0.5,

@@ -43,6 +43,7 @@ WEIGHTS = {
     "upright": 1.0,
     "pose": 0.5,
     "gait": 2.0,
+    "swing": 1.0,
     "foot_slip": -0.1,
     # what is not wanted
     "lin_vel_z": -1.0,
@@ -66,7 +67,7 @@ class Go1VelocityFlat(Velocity):
     action = ACTION
     memory = {**VelocityCommand.memory, **GaitClock.memory}
     joints, feet = JOINTS, FEET
-    clock, gait_width_m = GaitClock(TROT, frequency_hz=2.5, swing_m=0.08), 0.07
+    clock, swing_width_m = GaitClock(TROT, frequency_hz=2.5, swing_m=0.08), 0.07
     sole_m, stand_m, lowest_m = 0.02, 0.2848059, 0.13
     weights = WEIGHTS
 
@@ -91,7 +92,7 @@ class Go1VelocityRough(Velocity):
     levels, first_levels = 6, 3
     memory = {**VelocityCommand.memory, **GaitClock.memory, "origin": 3, "tracked": 1}
     joints, feet = JOINTS, FEET
-    clock, gait_width_m = GaitClock(TROT, frequency_hz=2.5, swing_m=0.1), 0.09
+    clock, swing_width_m = GaitClock(TROT, frequency_hz=2.5, swing_m=0.1), 0.09
     sole_m, stand_m, lowest_m = 0.02, 0.2848059, 0.13
     # on a slope the base moves up and down, and leans, as it should
     weights = {**WEIGHTS, "upright": 0.5, "lin_vel_z": -0.25}

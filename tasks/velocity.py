@@ -51,6 +51,10 @@ CONTACT_N = 1.0
 """A foot touches the ground where it presses with more than this [N]."""
 
 
+LIFT_M = 0.01
+"""A foot is down until its sole is higher than this [m]: what hops lower has not been lifted."""
+
+
 def uniform_noise(half_width: float) -> float:
     """Return the standard deviation of noise uniform within ``half_width``, as the field states its noise."""
     return half_width / math.sqrt(3.0)
@@ -140,8 +144,8 @@ class Velocity(Task):
     lowest_m: ClassVar[float]
     """A base lower than this has fallen [m]."""
 
-    gait_width_m: ClassVar[float]
-    """The feet's distance from the heights that the clock asks for, at which the reward of the gait is 1/e [m]."""
+    swing_width_m: ClassVar[float]
+    """The feet's distance from the heights that the clock asks for, at which the reward of the swing is 1/e [m]."""
 
     weights: ClassVar[Mapping[str, float]]
     """The weight of each term of the reward, per second."""
@@ -199,6 +203,10 @@ class Velocity(Task):
     def foot_contact(self, f: Fields) -> Array:
         """Return whether each foot touches the ground, (N, feet) bool."""
         return self.foot_force(f) > CONTACT_N
+
+    def foot_down(self, f: Fields) -> Array:
+        """Return whether each foot touches the ground or is not lifted, (N, feet) bool."""
+        return self.foot_contact(f) | (f.foot_height < LIFT_M)
 
     def _contact_as_number(self, f: Fields) -> Array:
         return f.xp.astype(self.foot_contact(f), f.sensordata.dtype)
@@ -272,13 +280,16 @@ class Velocity(Task):
         acceleration = (speeds - before.qvel[:, 6:]) / self.control_dt
         torque = after.actuator_force
         change = action - before.memory[LAST_ACTION]
-        swings = after.foot_height - self.clock.heights(after.memory["phase"], xp)
+        phase = after.memory["phase"]
+        swings = after.foot_height - self.clock.heights(phase, xp)
+        in_time = self.foot_down(after) == self.clock.stands(phase, xp)
         values = {
             "track_lin_vel": tracking(xp, command[:, :2] - velocity[:, :2], 0.5),
             "track_ang_vel": tracking(xp, command[:, 2:] - turning[:, 2:], 0.5),
             "upright": tracking(xp, lean, math.sqrt(0.2)),
             "pose": xp.exp(xp.vecdot(deviation, deviation) / -len(self.joints)),
-            "gait": tracking(xp, swings, self.gait_width_m),
+            "gait": xp.mean(xp.astype(in_time, phase.dtype), axis=1),
+            "swing": tracking(xp, swings, self.swing_width_m),
             "foot_slip": slip(xp, self.foot_contact(after), self.foot_speed(after)),
             "lin_vel_z": velocity[:, 2] * velocity[:, 2],
             "ang_vel_xy": xp.vecdot(turning[:, :2], turning[:, :2]),

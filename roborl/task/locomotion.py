@@ -119,6 +119,14 @@ class GaitClock:
         later = (phase + 2.0 * math.pi * self.frequency_hz * self.control_dt) % (2.0 * math.pi)
         return {"phase": xp.where(moves[:, None], later, xp.zeros_like(later))}
 
+    def stands(self, phase: Array, xp: Any) -> Array:
+        """Return whether each foot is to stand, (N, feet) bool; see `heights`."""
+        return self._cycle(phase, xp) < self.stance
+
+    def _cycle(self, phase: Array, xp: Any) -> Array:
+        """Return the share of its cycle that each foot has behind it, (N, feet)."""
+        return (phase / (2.0 * math.pi) + xp.asarray(self.offsets, dtype=phase.dtype)) % 1.0
+
     def heights(self, phase: Array, xp: Any) -> Array:
         """Return how high the soles are to be, (N, feet) [m]: a raised cosine over each swing, 0 while a foot stands.
 
@@ -126,8 +134,7 @@ class GaitClock:
             phase: (N, 1) of the clock [rad].
             xp: the array namespace.
         """
-        cycle = (phase / (2.0 * math.pi) + xp.asarray(self.offsets, dtype=phase.dtype)) % 1.0
-        swing = xp.maximum((cycle - self.stance) / (1.0 - self.stance), 0.0)
+        swing = xp.maximum((self._cycle(phase, xp) - self.stance) / (1.0 - self.stance), 0.0)
         return (0.5 * self.swing_m) * (1.0 - xp.cos((2.0 * math.pi) * swing))
 
 

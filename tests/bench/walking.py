@@ -21,8 +21,6 @@ from roborl.tasks.velocity import Velocity
 
 SETTLE_S = 1.0
 """How long after a change of command its tracking is not judged [s]."""
-LIFT_M = 0.01
-"""A foot is down until its sole is higher than this [m]: what hops lower has not been lifted."""
 
 
 def judge(run_dir: Path, episodes: int) -> dict[str, object]:
@@ -54,7 +52,7 @@ def judge(run_dir: Path, episodes: int) -> dict[str, object]:
         turning.append((command[:, 2] - f.qvel[:, 5])[judged])
         torque = max(torque, float((np.abs(f.actuator_force) / limit)[up].max()))
         walks = judged & moving(np, command)
-        down = task.foot_contact(f) | (f.foot_height < LIFT_M)
+        down = task.foot_down(f)
         contact += down[walks].sum(axis=0)
         steps += int(walks.sum())
         for robot, foot in np.argwhere(walks[:, None] & down & (air > 0)):

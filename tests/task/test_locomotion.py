@@ -90,12 +90,15 @@ def test_tracking_is_one_over_e_at_its_width():
 
 
 def test_the_soles_heights_over_a_cycle_by_hand():
-    # stance until 0.6 of the cycle; the swing's middle is at 0.8, its quarters at 0.7 and 0.9
-    cycle = np.array([[0.0], [0.3], [0.6], [0.7], [0.8], [0.9]])
+    # stance until 0.6 of the cycle, the swing's middle is at 0.8, its quarters at 0.7 and 0.9
+    cycle = np.array([[0.0], [0.3], [0.61], [0.7], [0.8], [0.9]])
     heights = TROT.heights(2 * math.pi * cycle, np)
-    assert heights[:, 0] == pytest.approx([0.0, 0.0, 0.0, 0.04, 0.08, 0.04])
-    # the other pair is half a cycle ahead: at 0.3 it is at 0.8, at 0.6 at 0.1
+    assert heights[:, 0] == pytest.approx([0.0, 0.0, 0.04 * (1 - math.cos(math.pi / 20)), 0.04, 0.08, 0.04])
+    # the other pair is half a cycle ahead: at 0.3 it is at 0.8, at 0.61 at 0.11
     assert heights[:, 1] == pytest.approx([0.0, 0.08, 0.0, 0.0, 0.0, 0.0])
+    stands = TROT.stands(2 * math.pi * cycle, np)
+    assert stands[:, 0].tolist() == [True, True, False, False, False, False]
+    assert stands[:, 1].tolist() == [True, False, True, True, True, True]
     assert np.array_equal(heights[:, 1], heights[:, 2]) and np.array_equal(heights[:, 0], heights[:, 3])
 
 

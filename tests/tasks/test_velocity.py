@@ -153,7 +153,7 @@ def test_the_rewards_of_a_robot_at_rest_by_hand():
     at_rest = flat_fields(task, [0.0, 0.0, 0.0])
     terms = terms_of(task, at_rest, 0.0, at_rest)
     # perfect in every way: standing, the clock asks for all feet to be down
-    wanted = {"track_lin_vel": 1.0, "track_ang_vel": 1.0, "upright": 1.0, "pose": 1.0, "gait": 1.0}
+    wanted = {"track_lin_vel": 1.0, "track_ang_vel": 1.0, "upright": 1.0, "pose": 1.0, "gait": 1.0, "swing": 1.0}
     assert {name: value for name, value in terms.items() if abs(value) > 1e-9} == pytest.approx(wanted)
 
 
@@ -196,7 +196,9 @@ def test_the_rewards_of_a_robot_that_moves_by_hand():
     assert terms["pose"] == pytest.approx(math.exp(-pose / 12))
     # soles 0, 0.03, 0.06 and 0.01 high; of 0.775 of the cycle half of the swing from 0.55 has gone by: the first and
     # the last are to be at 0.08, the others, at 0.275 of theirs, to stand
-    assert terms["gait"] == pytest.approx(math.exp(-(0.08**2 + 0.03**2 + 0.06**2 + 0.07**2) / 0.07**2))
+    # forces of 30, 0, 0.5 and 40 N: the first and the last are down, and should not be; the others should and are not
+    assert terms["gait"] == 0.0
+    assert terms["swing"] == pytest.approx(math.exp(-(0.08**2 + 0.03**2 + 0.06**2 + 0.07**2) / 0.07**2))
     assert terms["foot_slip"] == pytest.approx(0.25 + 0.01)
     assert terms["lin_vel_z"] == pytest.approx(0.16)
     assert terms["ang_vel_xy"] == pytest.approx(0.25 + 0.36)
