@@ -54,6 +54,7 @@ class Case:
     learner: str = "sac"
     episodes: int = 20
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `roborl train`."""
     peer: Peer | None = None
     """Who learns instead of us."""
     no_worse_than: str | None = None
@@ -121,6 +122,15 @@ CASES = (
         for learner, steps in (("ddpg", 20_000), ("td3", 20_000), ("sac", 20_000), ("ppo", 100_000))
     ),
     Case("ppo-cartpole-swingup", "roborl/CartpoleSwingup-v1", 500_000, 3, "at least 750", "ppo"),
+    Case(
+        "recurrent-ppo-hidden-velocities",
+        "roborl/CartpoleSwingup-v1",
+        1_000_000,
+        3,
+        "80% of PPO's that sees them, at least 600",
+        "recurrent_ppo",
+        settings={"num_envs": 16, "option": "hidden_velocities=true"},
+    ),
     *(case for learner in ("td3", "ddpg", "crossq") for case in beside(learner, "HalfCheetah", 100_000, 3)),
     *(
         case
