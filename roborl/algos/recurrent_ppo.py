@@ -54,7 +54,8 @@ class RecurrentPPOConfig:
     activation: str = "tanh"
     """Between the layers: "tanh", "relu" or "elu"."""
     rollout_size: int = 2048
-    """Environment steps in a rollout, all environments together; rounded up to whole steps of each."""
+    """Environment steps in a rollout, all environments together; rounded up to whole steps of each. Where episodes all
+    last as long it should hold whole ones: environments that begin together are in the same part of them."""
     sequence_length: int = 8
     """Steps through which gradients reach back."""
     batch_size: int = 256

@@ -40,6 +40,8 @@ class Peer:
     """Keyword arguments of its class."""
     normalized: bool = False
     """Whether observations and rewards are normalised as our on-policy learners do it (VecNormalize)."""
+    num_envs: int = 1
+    """Environments side by side."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Case:
     learner: str = "sac"
     episodes: int = 20
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `roborl train`."""
     peer: Peer | None = None
     """Who learns instead of us."""
     no_worse_than: str | None = None
@@ -76,9 +79,12 @@ PEERS = {
             "policy_kwargs": {"net_arch": {"pi": [256, 256], "qf": [256, 256]}},
         },
     ),
-    "ppo": Peer("stable_baselines3", "PPO", {}, normalized=True),
+    "ppo": Peer("stable_baselines3", "PPO", {"n_steps": 256}, normalized=True, num_envs=8),
 }
 """Each with our defaults."""
+
+PLAIN = {"ppo": {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True}}
+"""The peer's settings, where a task's own are others."""
 
 
 def beside(learner: str, env: str, steps: int, seeds: int) -> tuple[Case, Case]:
@@ -86,7 +92,16 @@ def beside(learner: str, env: str, steps: int, seeds: int) -> tuple[Case, Case]:
     name = f"{learner}-{env.lower()}"
     return (
         Case(f"{name}-peer", f"{env}-v5", steps, seeds, "the peer", learner, peer=PEERS[learner]),
-        Case(name, f"roborl/{env}-v1", steps, seeds, "no worse than the peer", learner, no_worse_than=f"{name}-peer"),
+        Case(
+            name,
+            f"roborl/{env}-v1",
+            steps,
+            seeds,
+            "no worse than the peer",
+            learner,
+            settings=PLAIN.get(learner, {}),
+            no_worse_than=f"{name}-peer",
+        ),
     )
 
 
@@ -120,7 +135,16 @@ CASES = (
         Case(f"{learner}-inverted-pendulum", "roborl/InvertedPendulum-v1", steps, 3, "1000", learner)
         for learner, steps in (("ddpg", 20_000), ("td3", 20_000), ("sac", 20_000), ("ppo", 100_000))
     ),
-    Case("ppo-cartpole-swingup", "roborl/CartpoleSwingup-v1", 500_000, 3, "at least 750", "ppo"),
+    Case("ppo-cartpole-swingup", "roborl/CartpoleSwingup-v1", 1_000_000, 3, "at least 750", "ppo"),
+    Case(
+        "recurrent-ppo-hidden-velocities",
+        "roborl/CartpoleSwingup-v1",
+        1_000_000,
+        3,
+        "80% of PPO's that sees them, at least 600",
+        "recurrent_ppo",
+        settings={"num_envs": 16, "option": "hidden_velocities=true"},
+    ),
     *(case for learner in ("td3", "ddpg", "crossq") for case in beside(learner, "HalfCheetah", 100_000, 3)),
     *(
         case
@@ -154,7 +178,10 @@ def run_ours(case: Case, seed: int) -> dict[str, Any]:
     if folder.exists():
         command = ["resume", str(folder)]
     else:
-        options = [f"--{name.replace('_', '-')}={value}" for name, value in case.settings.items()]
+        options = [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in case.settings.items()
+        ]
         command = ["train", case.learner, case.task, f"--steps={case.steps}", f"--seed={seed}", "--threads=1", *options]
         command += ["--out", str(folder)]
     trained = answer(*ROBORL, *command, "--quiet", "--json")

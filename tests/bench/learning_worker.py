@@ -1,6 +1,7 @@
 """In the peers' environment: a learner of stable-baselines3's or SBX's; prints its final policy's returns as JSON.
 
-Its one argument is JSON: library, algorithm, settings (of its class), normalized, env, steps, seed, episodes.
+Its one argument is JSON: library, algorithm, settings (of its class), normalized, num_envs, env, steps, seed,
+episodes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 def main(job: dict[str, Any]) -> None:
     """Train, then play episodes with the deterministic policy."""
     torch.set_num_threads(1)
-    venv: Any = DummyVecEnv([lambda: gymnasium.make(job["env"])])
+    venv: Any = DummyVecEnv([lambda: gymnasium.make(job["env"])] * job["num_envs"])
     if job["normalized"]:
         venv = VecNormalize(venv, gamma=job["settings"].get("gamma", 0.99))
     settings = dict(job["settings"])

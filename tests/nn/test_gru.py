@@ -60,18 +60,45 @@ def test_no_gradient_crosses_the_beginning_of_an_episode() -> None:
     assert (slope[:2] == 0).all() and (slope[2:] > 0).all()
 
 
-def test_a_first_memory_follows_what_is_read_with_lags_from_two_to_the_longest() -> None:
+def test_a_first_memory_is_as_slow_as_told_and_as_quick_as_can_be() -> None:
     # A gate's bias log u keeps u / (1 + u) of what was remembered: a lag of 1 + u steps, u from 1 to 15.
     params = init_gru(torch.Generator().manual_seed(0), 3, 400, 16)
     reset, update, candidate = params.b_x.chunk(3)
-    lags = 1 + update.exp()
-    assert 2 <= lags.min() < 2.5 and 15.5 < lags.max() <= 16 and 8.5 < lags.mean() < 9.5
-    assert not reset.any() and not candidate.any() and not params.b_h.any()
-    assert params.w_x[:, 800:].square().sum(0).mean().item() == pytest.approx(1.0, rel=0.1)  # 3 of variance 1/3
-    for weights in (params.w_x[:, :800], params.w_h):
+    lags = 1 + update[:200].exp()
+    assert 2 <= lags.min() < 2.5 and 15.5 < lags.max() <= 16 and 8 < lags.mean() < 10
+    assert (reset == 2).all() and (update[200:] == -2).all() and not candidate.any() and not params.b_h.any()
+    slow, quick = params.w_x[:, 800:1000], params.w_x[:, 1000:]
+    assert slow.square().sum(0).mean().item() == pytest.approx(0.5**2, rel=0.1)  # 3 of variance 1/3, halved
+    assert torch.equal(quick, 4 * slow)
+    for weights in (params.w_x[:, :800], params.w_h[:, :800]):
         assert 0.045 < weights.abs().max() <= 0.05  # 1 / sqrt(400)
     again, other = (init_gru(torch.Generator().manual_seed(seed), 3, 400, 16) for seed in (0, 1))
     assert torch.equal(params.w_h, again.w_h) and not torch.equal(params.w_h, other.w_h)
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_of_a_first_memory_one_half_follows_what_moves_and_the_other_shows_how_fast(size: int) -> None:
+    # Gates without weights leave the filters alone. What stands still is followed, and nothing moves; what moves
+    # steadily by a step v is followed some lag behind, and the quick units show 4 lag v (and tanh bends it a little).
+    params = init_gru(torch.Generator().manual_seed(0), 1, size, 8, torch.float64)
+    gates = torch.ones(3 * size).double()
+    gates[: 2 * size] = 0.0
+    params = params._replace(w_x=params.w_x * gates, w_h=params.w_h * gates)
+    slow = size - size // 2
+    mixture, lags = params.w_x[0, 2 * size : 2 * size + slow], params.b_x[size : size + slow].exp()
+
+    def after(x: Tensor) -> Tensor:
+        nothing, keep = torch.zeros(1, size).double(), torch.ones(len(x), 1).double()
+        return gru_sequence(params, x.reshape(-1, 1, 1), nothing, keep)[-1, 0]
+
+    still = after(torch.full((200,), 0.02).double())
+    torch.testing.assert_close(still[:slow], 0.02 * mixture, rtol=1e-3, atol=0)
+    assert still[slow:].abs().max() < 1e-4
+    v = 1e-4
+    moving = after(v * torch.arange(200).double())
+    # a filter that keeps u / (1 + u) is u steps behind; the quick unit sees it as it was a step before: 1 + u
+    behind = (1 + lags[: size // 2]) * v * mixture[: size // 2]
+    torch.testing.assert_close(moving[slow:], 4 * behind, rtol=0.05, atol=1e-6)
 
 
 def test_the_graph_does_what_the_step_does() -> None:
