@@ -106,7 +106,7 @@ def smooth_reward(after: Fields, action: Array, target: Array | float = 0.0) -> 
 
 
 def residuals(after: Fields, target: Array | float = 0.0) -> dict[str, Residual]:
-    """Return the smooth distance to standing upright at a cart position away from the rail's ends, without the force."""
+    """Return the smooth distance to standing upright at a cart position, off the rail's ends, without the force."""
     xp = after.xp
     poles = pole_angles(after)
     return {

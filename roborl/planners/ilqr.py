@@ -24,7 +24,7 @@ makes it a descent (Nocedal and Wright, "Numerical Optimization", eq. 18.36).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -179,20 +179,25 @@ class ILQR(Planner):
 
     def _begun_anew(self, x0: SimState) -> Plan:
         """Return a plan that begins with drawn actions; where its horizon grows, iterations are shared out evenly."""
-        U, left, taken = self._drawn_actions(), self.config.iterations, 0.0
+        U, X, left, taken = self._drawn_actions(), self._smooth.coordinates(x0), self.config.iterations, 0.0
         if self.config.growth_s == 0.0:
             return self._improved(x0, self._begin(x0, Plan(U, 0.0)), left)
         growth = max(round(self.config.growth_s / self.dynamics.control_dt), 1)
-        lengths = [*range(growth, self.horizon, growth), self.horizon]
-        U_found, X_found = U[:0], self._smooth.coordinates(x0)
+        lengths = range(growth, self.horizon, growth)
+
+        def improved(length: int, iterations: int) -> Plan:
+            standing = np.repeat(X[-1:], length + 1 - len(X), axis=0)
+            trial = self._begin(x0, Plan(U[:length], 0.0, X=np.concatenate((X, standing))))
+            return self._improved(x0, trial, max(iterations, 1))
+
         for i, length in enumerate(lengths):
-            X = np.concatenate((X_found, np.repeat(X_found[-1:], length + 1 - len(X_found), axis=0)))
-            longer = Plan(np.concatenate((U_found, U[len(U_found) : length])), 0.0, X=X)
-            plan = self._improved(x0, self._begin(x0, longer), max(left // (len(lengths) - i), 1))
-            U_found, X_found = plan.U, plan.X
+            plan = improved(length, left // (len(lengths) + 1 - i))
+            assert plan.X is not None
+            U, X = np.concatenate((plan.U, U[length:])), plan.X
             left, taken = left - int(plan.stats["passes"]), taken + plan.stats["iterations"]
-        plan.stats.update(iterations=taken, passes=float(self.config.iterations - left))
-        return plan
+        plan = improved(self.horizon, left)
+        total = {"iterations": taken + plan.stats["iterations"]}
+        return replace(plan, stats=plan.stats | total | {"passes": self.config.iterations - left + plan.stats["passes"]})
 
     def _improved(self, x0: SimState, trial: _Trial, iterations: int) -> Plan:
         """Return the plan that so many iterations at most lead to."""
