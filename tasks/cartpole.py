@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from roborl.task import Draw, Fields, Residual, Task, Term, cos_sin, joint_pos, joint_vel, tolerance
 from roborl.task.fields import Array
 
+RAIL_M = 1.5
+"""So far from the middle the rail is free for plans; it ends at 1.8 m, and no plan should lean on its end."""
+
 OBSERVATION = [
     Term("cart_position", joint_pos("slider"), unit="m"),
     Term("pole_angle", cos_sin(joint_pos("hinge"))),
@@ -37,7 +40,7 @@ class CartpoleBalance(Task):
         return {"upright": smooth_reward(after, action)}
 
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
-        """Upright, in the middle, slow, with little force."""
+        """Upright, in the middle, off the rail's ends, slow, with little force."""
         return residuals(after) | {"force": Residual(action, 0.02)}
 
     def terminal_residuals(self, after: Fields) -> dict[str, Residual]:
@@ -103,7 +106,7 @@ def smooth_reward(after: Fields, action: Array, target: Array | float = 0.0) -> 
 
 
 def residuals(after: Fields, target: Array | float = 0.0) -> dict[str, Residual]:
-    """Return the smooth distance to standing upright at a cart position, without the force."""
+    """Return the smooth distance to standing upright at a cart position, off the rail's ends, without the force."""
     xp = after.xp
     poles = pole_angles(after)
     return {
@@ -111,4 +114,5 @@ def residuals(after: Fields, target: Array | float = 0.0) -> dict[str, Residual]
         "centred": Residual(after.qpos[:, 0:1] - target, 0.5),
         "pole_speed": Residual(after.qvel[:, 1:], 0.05),
         "cart_speed": Residual(after.qvel[:, 0:1], 0.05),
+        "rail": Residual(xp.clip(xp.abs(after.qpos[:, 0:1]) - RAIL_M, 0.0, None), 500.0),
     }

@@ -22,6 +22,7 @@ import numpy as np
 
 from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
 from roborl.dynamics.manifold import StateSpace, integrate_jacobians, rotation_rate_jacobians, rotation_rates
+from roborl.dynamics.rigid_compiled import Plant, control_step_derivatives, control_steps
 from roborl.dynamics.rigid_forces import ForceDerivatives, JointForces
 from roborl.dynamics.rigid_model import RigidModel
 from roborl.dynamics.smooth import SmoothTask
@@ -56,6 +57,7 @@ class RigidBody:
         equations: M and b.
         forces: tau.
         space: the space of states ``(qpos, qvel)``.
+        plant: all of it for compiled functions, where every joint is a hinge or a slide; else None.
 
     Raises:
         ConfigError: if the model has forces that are not modelled.
@@ -69,6 +71,16 @@ class RigidBody:
         self._integrator = mujoco.mjtIntegrator(model.opt.integrator)
         explicit = bool(model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP))
         self._euler_damping = np.zeros_like(self.forces.damping) if explicit else self.forces.damping
+        self.plant = self._compiled()
+
+    def _compiled(self) -> Plant | None:
+        tree = self.equations.tree()
+        if tree is None:
+            return None
+        forces, borne = self.forces.compiled(tree)
+        armature = self.equations.armature + self.forces.armature
+        damping = np.array(self._euler_damping)
+        return Plant(tree, borne, forces, armature, damping, float(self.timestep), int(self._integrator), 1)
 
     def acceleration(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return ``M^-1 (tau - b)`` (N, nv), MuJoCo's qacc where no constraint acts."""
@@ -98,6 +110,8 @@ class RigidBody:
 
     def step(self, x: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return the states (N, nq + nv) one time step after ``x``."""
+        if self.plant is not None:
+            return control_steps(self.plant, np.ascontiguousarray(x), np.ascontiguousarray(ctrl))
         h, nq = self.timestep, self.space.nq
         qpos, qvel = x[:, :nq], x[:, nq:]
         if self._integrator == mujoco.mjtIntegrator.mjINT_RK4:
@@ -135,6 +149,9 @@ class RigidBody:
     def derivatives(self, x: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the next states, and their derivatives A (N, 2 nv, 2 nv) by states and B (N, 2 nv, nu) by control."""
         h, nq, nv, nu = self.timestep, self.space.nq, self.space.nv, ctrl.shape[1]
+        if self.plant is not None:
+            after, by = control_step_derivatives(self.plant, np.ascontiguousarray(x), np.ascontiguousarray(ctrl))
+            return after, by[:, :, : 2 * nv], by[:, :, 2 * nv :]
         start = np.concatenate((np.eye(2 * nv), np.zeros((2 * nv, nu))), axis=1)
         if self._integrator != mujoco.mjtIntegrator.mjINT_RK4:
             acc, added = self._solve(x[:, :nq], x[:, nq:], ctrl)

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
+from roborl.dynamics.rigid_compiled import Forces
 from roborl.dynamics.rigid_model import RigidModel
+from roborl.dynamics.rigid_tree import Tree
 from roborl.errors import ConfigError
 
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE))
@@ -160,6 +162,38 @@ class JointForces:
         limited[self._dofs] = model.jnt_actfrclimited[scalar].astype(bool)
         ranges[self._dofs] = model.jnt_actfrcrange[scalar]
         self._joint_range = _limits(limited, ranges)
+
+    def compiled(self, tree: Tree) -> tuple[Forces, Tree]:
+        """Return the same for compiled functions: the numbers, and the point masses whose weight is borne.
+
+        Args:
+            tree: the robot, of hinges and slides alone.
+        """
+        borne = None if self._compensation is None else self._compensation.tree()
+        if borne is None:
+            borne = tree._replace(mass=np.zeros_like(tree.mass), inertia=np.zeros_like(tree.inertia))
+        ranges = [np.array(pair) for pair in (self._ctrl_range, self._force_range, self._joint_range)]
+        numbers = Forces(
+            self._stiffness,
+            self._rest,
+            self.damping,
+            self._tendons,
+            self._tendon_stiffness,
+            self._tendon_damping,
+            self._tendon_rest,
+            self._moment,
+            self._joint_of,
+            self._on_joint,
+            self._gain,
+            self._bias,
+            self._by_length,
+            self._by_speed,
+            *ranges,
+            self._by_motor,
+            self._in_line,
+            self._constant_damping,
+        )
+        return Forces(*(np.array(values, order="C") for values in numbers)), borne
 
     def motors(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> MotorForces:
         """Return what motors do."""

@@ -22,6 +22,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from roborl.dynamics.rigid_tree import Tree, tree_of
 from roborl.errors import UsageError
 
 _JOINT = mujoco.mjtJoint
@@ -131,6 +132,15 @@ class RigidModel:
                 self._order[position : position + 4] = position + np.array([1, 2, 3, 0])
             else:
                 self._reference[position] = model.qpos0[position]
+
+    @property
+    def armature(self) -> np.ndarray:
+        """The rotors' inertia (nv, nv)."""
+        return self._armature
+
+    def tree(self) -> Tree | None:
+        """Return the same for compiled functions, without rotors; None where there are free or ball joints."""
+        return tree_of(self._model, self._reference) if self._model.nq == self._model.nv == self._model.njoints - 1 else None
 
     def _positions(self, qpos: np.ndarray) -> np.ndarray:
         return (qpos - self._reference)[:, self._order]

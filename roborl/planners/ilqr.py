@@ -24,7 +24,7 @@ makes it a descent (Nocedal and Wright, "Numerical Optimization", eq. 18.36).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -66,6 +66,11 @@ class ILQRConfig:
     start_hold_s: float = 0.1
     """Seconds for which each of those actions is held."""
 
+    growth_s: float = 0.0
+    """A plan that begins anew is made for so many seconds first, then for as many more, and so on, each time from the
+    one before and, where that ends, from standing still; 0: for the whole horizon at once, from what the actions lead
+    to. Whatever a pole does when nobody holds it, an optimum is near: one in which it swings to and fro at length."""
+
     step_lengths: int = 10
     """Lengths alpha = 1, 1/2, 1/4, ... that a line search tries: first 1 alone, then all others at once."""
 
@@ -93,6 +98,7 @@ class ILQRConfig:
         check_range("tolerance", self.tolerance, 0.0)
         check_range("start_noise", self.start_noise, 0.0)
         check_range("start_hold_s", self.start_hold_s, 0.0)
+        check_range("growth_s", self.growth_s, 0.0)
         check_range("start_regularization", self.start_regularization, 0.0)
         check_range("min_regularization", self.min_regularization, 0.0, open_low=True)
         check_range("max_regularization", self.max_regularization, self.min_regularization)
@@ -156,19 +162,52 @@ class ILQR(Planner):
     def plan(self, x0: SimState, warm_start: Plan | None = None) -> Plan:
         """Return a plan from a state; see `Planner.plan`.
 
-        Its stats are the iterations whose step was taken; whether it converged (1 or 0); the size of the gaps that are
-        left (sum of absolute values); what the models promise of another step; and the regularisation.
+        Its stats are the iterations whose step was taken; all iterations ("passes"); whether it converged (1 or 0);
+        the size of the gaps that are left (sum of absolute values); what the models promise of another step; and the
+        regularisation.
 
         Raises:
             NonFinite: if the trajectory to begin with, or a derivative, is not finite.
         """
-        config, mu, change = self.config, self.config.start_regularization, 1.0
         steps_before = self.dynamics.steps
-        trial = self._begin(x0, warm_start)
+        if warm_start is None:
+            plan = self._begun_anew(x0)
+        else:
+            plan = self._improved(x0, self._begin(x0, warm_start), self.config.warm_iterations)
+        plan.stats["steps"] = float(self.dynamics.steps - steps_before)
+        return plan
+
+    def _begun_anew(self, x0: SimState) -> Plan:
+        """Return a plan that begins with drawn actions; where its horizon grows, iterations are shared out evenly."""
+        U, X, left, taken = self._drawn_actions(), self._smooth.coordinates(x0), self.config.iterations, 0.0
+        if self.config.growth_s == 0.0:
+            return self._improved(x0, self._begin(x0, Plan(U, 0.0)), left)
+        growth = max(round(self.config.growth_s / self.dynamics.control_dt), 1)
+        lengths = range(growth, self.horizon, growth)
+
+        def improved(length: int, iterations: int) -> Plan:
+            standing = np.repeat(X[-1:], length + 1 - len(X), axis=0)
+            trial = self._begin(x0, Plan(U[:length], 0.0, X=np.concatenate((X, standing))))
+            return self._improved(x0, trial, max(iterations, 1))
+
+        for i, length in enumerate(lengths):
+            plan = improved(length, left // (len(lengths) + 1 - i))
+            assert plan.X is not None
+            U, X = np.concatenate((plan.U, U[length:])), plan.X
+            left, taken = left - int(plan.stats["passes"]), taken + plan.stats["iterations"]
+        plan = improved(self.horizon, left)
+        total = {"iterations": taken + plan.stats["iterations"]}
+        return replace(plan, stats=plan.stats | total | {"passes": self.config.iterations - left + plan.stats["passes"]})
+
+    def _improved(self, x0: SimState, trial: _Trial, iterations: int) -> Plan:
+        """Return the plan that so many iterations at most lead to."""
+        config, mu, change = self.config, self.config.start_regularization, 1.0
         k, K = np.zeros_like(trial.U), np.zeros((*trial.U.shape, self._smooth.space.ndx))
         penalty, taken, converged, promised = 0.0, 0, False, np.inf
         models: _Models | None = None
-        for _ in range(config.iterations if warm_start is None else config.warm_iterations):
+        passes = 0
+        while passes < iterations:
+            passes += 1
             if models is None:
                 models = self._model(x0, trial)
             bounds = (self._smooth.action_low - trial.U, self._smooth.action_high - trial.U)
@@ -203,7 +242,7 @@ class ILQR(Planner):
             "gap": trial.gap,
             "promised": float(promised),
             "regularization": mu,
-            "steps": float(self.dynamics.steps - steps_before),
+            "passes": float(passes),
         }
         return Plan(trial.U, trial.cost, stats, trial.X, K)
 
@@ -212,21 +251,13 @@ class ILQR(Planner):
         change = max(_REGULARIZATION_FACTOR, change * _REGULARIZATION_FACTOR)
         return max(mu * change, self.config.min_regularization), change
 
-    def _begin(self, x0: SimState, warm_start: Plan | None) -> _Trial:
-        """Return the trajectory to begin with."""
+    def _begin(self, x0: SimState, plan: Plan) -> _Trial:
+        """Return the trajectory to begin with: a plan's points, or without any what its actions lead to."""
         dynamics = self._smooth
-        space, low, high = dynamics.space, dynamics.action_low, dynamics.action_high
-        start = dynamics.coordinates(x0)[0]
-        if warm_start is None:
-            spread = self.config.start_noise * 0.5 * np.where(np.isfinite(high - low), high - low, 2.0)
-            held = max(round(self.config.start_hold_s / self._smooth.control_dt), 1)
-            drawn = self._rng.standard_normal((-(-self.horizon // held), len(low)))
-            U = spread * np.repeat(drawn, held, axis=0)[: self.horizon]
-        else:
-            U = warm_start.U
-        U = np.clip(U, low, high)
-        if warm_start is not None and warm_start.X is not None:
-            X = warm_start.X
+        space, start = dynamics.space, dynamics.coordinates(x0)[0]
+        U = np.clip(plan.U, dynamics.action_low, dynamics.action_high)
+        if plan.X is not None:
+            X = plan.X
             reached = np.concatenate((start[None], dynamics.predict(x0, X[:-1], U)))
             gaps = space.difference(X, reached)
         else:
@@ -239,6 +270,14 @@ class ILQR(Planner):
         if not np.isfinite(cost):
             raise NonFinite("the cost of the trajectory that ilqr begins with is not finite")
         return _Trial(X, U, cost, gaps)
+
+    def _drawn_actions(self) -> np.ndarray:
+        """Return actions (H, na) to begin with, drawn and held."""
+        low, high = self._smooth.action_low, self._smooth.action_high
+        spread = self.config.start_noise * 0.5 * np.where(np.isfinite(high - low), high - low, 2.0)
+        held = max(round(self.config.start_hold_s / self._smooth.control_dt), 1)
+        drawn = self._rng.standard_normal((-(-self.horizon // held), len(low)))
+        return spread * np.repeat(drawn, held, axis=0)[: self.horizon]
 
     def _model(self, x0: SimState, trial: _Trial) -> _Models:
         """Return the models about a trajectory."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,24 @@ def test_with_bounds_the_plan_is_the_quadratic_programs(bound: float, start: str
     assert not plan.gains[clamped].any() and plan.gains[~clamped].any(axis=1).all()
 
 
+@pytest.mark.parametrize("growth_s", [0.1, 1.0, 2.5, 9.0])
+def test_a_horizon_that_grows_leads_to_lqrs_optimum_too(growth_s: float) -> None:
+    expected = LQR(linear(), LQRConfig(horizon_s=HORIZON_S, infinite=False)).plan(START)
+    plan = ILQR(linear(), ILQRConfig(horizon_s=HORIZON_S, growth_s=growth_s)).plan(START)
+    assert plan.cost == pytest.approx(expected.cost, rel=1e-8) and plan.stats["gap"] == 0.0
+    np.testing.assert_allclose(plan.U, expected.U, atol=1e-7)
+
+
+def test_a_horizon_that_grows_finds_the_way_without_another_swing() -> None:
+    # falling towards the side on which a swing through leads up: 3 s at once end in an optimum with two swings more
+    dynamics, x0 = smooth("mujoco", "PendulumSwingup"), started("PendulumSwingup", 10001)
+    whole = ILQR(dynamics, ILQRConfig(horizon_s=3.0)).plan(x0)
+    grown = ILQR(dynamics, ILQRConfig(horizon_s=3.0, growth_s=0.25)).plan(x0)
+    assert whole.stats["converged"] == 1 and grown.stats["converged"] == 1
+    assert grown.cost < 0.5 * whole.cost
+    assert grown.stats["iterations"] <= 100
+
+
 def test_what_the_models_promise_is_what_happens_where_they_are_exact() -> None:
     dynamics, rng = linear(), np.random.default_rng(2)
     planner = ILQR(dynamics, ILQRConfig(horizon_s=HORIZON_S))
@@ -134,23 +153,23 @@ def smooth(kind: str, name: str) -> SmoothDynamics:
     return dynamics
 
 
-SWINGUP = ILQRConfig(horizon_s=2.0, start_noise=0.1)
+SWINGUP = ILQRConfig(horizon_s=2.0, start_noise=0.1, growth_s=0.5)
 
 
-def assert_swung_up(plan: Plan, dynamics: SmoothDynamics) -> None:
-    assert plan.X is not None
-    assert plan.stats["iterations"] <= 100 and plan.stats["converged"] == 1
-    angle = plan.X[-1, 1]
-    assert abs(np.arctan2(np.sin(angle), np.cos(angle))) < 0.05
+def has_swung_up(plan: Plan, dynamics: SmoothDynamics) -> bool:
+    """Whether a possible plan, found within 100 iterations, ends with the poles upright and keeps the limits."""
+    assert plan.X is not None and plan.stats["passes"] <= 100
     assert (plan.U >= dynamics.action_low).all() and (plan.U <= dynamics.action_high).all()
-    assert np.abs(plan.X[:, 0]).max() < 1.8  # the rail's end
+    angles = np.cumsum(plan.X[-1, 1 : dynamics.space.nq])
+    upright = bool((np.abs(np.arctan2(np.sin(angles), np.cos(angles))) < 0.05).all())
+    return upright and plan.stats["gap"] < 1e-7 and bool(np.abs(plan.X[:, 0]).max() < 1.8)  # the rail's end
 
 
 @pytest.mark.parametrize("kind", ["mujoco", "rigid"])
 def test_the_cartpole_swings_up_from_hanging(kind: str) -> None:
     dynamics = smooth(kind, "CartpoleSwingup")
     plan = ILQR(dynamics, SWINGUP, seed=1).plan(started("CartpoleSwingup", 1))
-    assert_swung_up(plan, dynamics)
+    assert has_swung_up(plan, dynamics) and plan.stats["converged"] == 1
     assert dynamics.steps > 0
 
 
@@ -265,6 +284,7 @@ def test_the_same_seed_gives_the_same_plan_and_the_state_resumes() -> None:
         {"tolerance": -1.0},
         {"start_noise": -0.1},
         {"start_hold_s": -0.1},
+        {"growth_s": -0.1},
         {"start_regularization": -1.0},
         {"min_regularization": 0.0},
         {"max_regularization": 1e-9},
@@ -277,10 +297,10 @@ def test_settings_out_of_range_are_refused_by_name(settings: dict[str, Any]) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("kind", "least"), [("mujoco", 14), ("rigid", 17)])
-def test_the_cartpole_swings_up_from_random_starts(kind: str, least: int) -> None:
-    # 18 are wanted: in the simulator most of the others run into the rail's end, which the smooth cost does not see
+@pytest.mark.parametrize("kind", ["mujoco", "rigid"])
+def test_the_cartpole_swings_up_from_random_starts(kind: str) -> None:
     dynamics, swung_up = smooth(kind, "CartpoleSwingup"), 0
+    config = replace(SWINGUP, horizon_s=3.0)
     sim = Sim(tasks.load("CartpoleSwingup"), 1, num_threads=1)
     rng = np.random.default_rng(0)
     for seed in range(20):
@@ -288,9 +308,5 @@ def test_the_cartpole_swings_up_from_random_starts(kind: str, least: int) -> Non
         sim.reset()
         sim.fields.qpos[0] = rng.uniform(-0.5, 0.5), rng.uniform(-np.pi, np.pi)
         sim.fields.qvel[0] = rng.uniform(-1.0, 1.0, 2)
-        try:
-            assert_swung_up(ILQR(dynamics, SWINGUP, seed=seed).plan(sim.state()), dynamics)
-            swung_up += 1
-        except AssertionError:
-            continue
-    assert swung_up >= least
+        swung_up += has_swung_up(ILQR(dynamics, config, seed=seed).plan(sim.state()), dynamics)
+    assert swung_up >= 18

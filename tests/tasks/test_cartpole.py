@@ -100,3 +100,11 @@ def test_velocities_can_be_hidden_and_nothing_else_changes() -> None:
     for a, b in steps:
         assert np.array_equal(a.reward, b.reward)
     np.testing.assert_array_equal(hidden.observe()["policy"], shown.observe()["policy"][:, :3])
+
+
+def test_the_smooth_cost_keeps_plans_off_the_rails_ends() -> None:
+    # beyond 1.5 m: 500 / 2 * 0.2^2 = 10 at 1.7 m, on either side; ten times that in a plan's last state
+    stage = tasks.load("CartpoleSwingup").stage_residuals(state(-1.7, 0.0), np.zeros((1, 1)))["rail"]
+    last = tasks.load("CartpoleSwingup").terminal_residuals(state(1.7, 0.0))["rail"]
+    assert stage.cost(np) == pytest.approx([10.0]) and last.cost(np) == pytest.approx([100.0])
+    assert tasks.load("CartpoleSwingup").stage_residuals(state(1.5, 0.0), np.zeros((1, 1)))["rail"].cost(np) == 0.0

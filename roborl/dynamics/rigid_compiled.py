@@ -1,0 +1,389 @@
+"""Time steps of robots of hinges and slides, and their derivatives, compiled: what `RigidBody` computes, row by row.
+
+Compiled when first called, which takes half a minute, and kept on disk after that.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mujoco
+import numba
+import numpy as np
+
+from roborl.dynamics.rigid_tree import Tree, derivatives, inertia_and_bias
+
+_HUGE = float(mujoco.mjMAXVAL)
+_RK4 = int(mujoco.mjtIntegrator.mjINT_RK4)
+_EULER = int(mujoco.mjtIntegrator.mjINT_EULER)
+
+
+class Forces(NamedTuple):
+    """The forces of `JointForces` on n joints by m actuators and k tendons, in numbers."""
+
+    stiffness: np.ndarray
+    rest: np.ndarray
+    damping: np.ndarray
+    tendons: np.ndarray
+    tendon_stiffness: np.ndarray
+    tendon_damping: np.ndarray
+    tendon_rest: np.ndarray
+    moment: np.ndarray
+    joint_of: np.ndarray
+    on_joint: np.ndarray
+    gain: np.ndarray
+    bias: np.ndarray
+    by_length: np.ndarray
+    by_speed: np.ndarray
+    ctrl_range: np.ndarray
+    force_range: np.ndarray
+    joint_range: np.ndarray
+    by_motor: np.ndarray
+    in_line: np.ndarray
+    constant_damping: np.ndarray
+
+
+class Plant(NamedTuple):
+    """A robot of hinges and slides, and how it is stepped.
+
+    Attributes:
+        tree: its joints and bodies.
+        compensated: those of the point masses whose weight is borne; without mass where none is.
+        forces: what acts on its joints.
+        armature: (n, n) what adds to the inertia.
+        euler_damping: (n,) what Euler's method takes implicitly.
+        timestep: [s].
+        integrator: MuJoCo's number of it.
+        substeps: time steps in a control step.
+    """
+
+    tree: Tree
+    compensated: Tree
+    forces: Forces
+    armature: np.ndarray
+    euler_damping: np.ndarray
+    timestep: float
+    integrator: int
+    substeps: int
+
+
+@numba.njit(cache=True)
+def _actuators(f: Forces, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray, out: np.ndarray) -> None:
+    """Set the actuators' forces (m,) before their limits."""
+    for a in range(len(out)):
+        length, speed = 0.0, 0.0
+        for i in range(len(q)):
+            length += f.moment[a, i] * q[i]
+            speed += f.moment[a, i] * v[i]
+        clamped = min(max(ctrl[a], f.ctrl_range[0, a]), f.ctrl_range[1, a])
+        out[a] = f.gain[a] * clamped + f.bias[a] + f.by_length[a] * length + f.by_speed[a] * speed
+
+
+@numba.njit(cache=True)
+def _within(value: float, limits: np.ndarray, i: int) -> bool:
+    return limits[0, i] <= value <= limits[1, i]
+
+
+@numba.njit(cache=True)
+def _compensation(plant: Plant, q: np.ndarray) -> np.ndarray:
+    """Return what bears weight (n,)."""
+    n = len(q)
+    borne = np.zeros(n)
+    if plant.compensated.mass.any():
+        inertia_and_bias(plant.compensated, q, np.zeros(n), np.empty((n, n)), borne)
+    return borne
+
+
+@numba.njit(cache=True)
+def _motors(
+    plant: Plant, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the actuators' forces (m,), what bears weight (n,), and the motors' torques on joints (n,)."""
+    f = plant.forces
+    actuators, borne = np.empty(len(ctrl)), _compensation(plant, q)
+    _actuators(f, q, v, ctrl, actuators)
+    joints = np.zeros(len(q))
+    for a in range(len(ctrl)):
+        limited = min(max(actuators[a], f.force_range[0, a]), f.force_range[1, a])
+        for i in range(len(q)):
+            joints[i] += f.moment[a, i] * limited
+    for i in range(len(q)):
+        if f.by_motor[i]:
+            joints[i] += borne[i]
+    return actuators, borne, joints
+
+
+@numba.njit(cache=True)
+def _system(
+    plant: Plant, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray, M: np.ndarray, right: np.ndarray
+) -> None:
+    """Set the matrix M (n, n) and the right side (n,) of what a time step solves for the acceleration."""
+    f, n, h = plant.forces, len(q), plant.timestep
+    inertia_and_bias(plant.tree, q, v, M, right)
+    actuators, borne, joints = _motors(plant, q, v, ctrl)
+    for i in range(n):
+        passive = -f.stiffness[i] * (q[i] - f.rest[i]) - f.damping[i] * v[i]
+        if not f.by_motor[i]:
+            passive += borne[i]
+        right[i] = passive + min(max(joints[i], f.joint_range[0, i]), f.joint_range[1, i]) - right[i]
+        for j in range(n):
+            M[i, j] += plant.armature[i, j]
+    for t in range(len(f.tendon_stiffness)):
+        length, speed = 0.0, 0.0
+        for i in range(n):
+            length += f.tendons[t, i] * q[i]
+            speed += f.tendons[t, i] * v[i]
+        stretch = length - min(max(length, f.tendon_rest[t, 0]), f.tendon_rest[t, 1])
+        for i in range(n):
+            right[i] -= f.tendons[t, i] * (f.tendon_stiffness[t] * stretch + f.tendon_damping[t] * speed)
+    if plant.integrator == _EULER:
+        for i in range(n):
+            M[i, i] += h * plant.euler_damping[i]
+    elif plant.integrator != _RK4:  # implicitfast: a force at its limit does not damp
+        for i in range(n):
+            for j in range(n):
+                M[i, j] += h * f.constant_damping[i, j]
+        for a in range(len(ctrl)):
+            joint = f.joint_of[a]
+            free = not f.on_joint[a] or _within(joints[joint], f.joint_range, joint)
+            if f.by_speed[a] != 0.0 and free and _within(actuators[a], f.force_range, a):
+                for i in range(n):
+                    for j in range(n):
+                        M[i, j] -= h * f.by_speed[a] * f.in_line[i, j] * f.moment[a, i] * f.moment[a, j]
+
+
+@numba.njit(cache=True)
+def _factorise(M: np.ndarray) -> None:
+    """Replace the lower half of M by its Cholesky factor; NaN where it is not positive definite."""
+    for i in range(len(M)):
+        for j in range(i + 1):
+            total = M[i, j]
+            for k in range(j):
+                total -= M[i, k] * M[j, k]
+            M[i, j] = np.sqrt(total) if i == j else total / M[j, j]
+
+
+@numba.njit(cache=True)
+def _solve(L: np.ndarray, b: np.ndarray) -> None:
+    """Replace b (n,) by the solution of ``L L' x = b``."""
+    n = len(b)
+    for i in range(n):
+        for k in range(i):
+            b[i] -= L[i, k] * b[k]
+        b[i] /= L[i, i]
+    for i in range(n - 1, -1, -1):
+        for k in range(i + 1, n):
+            b[i] -= L[k, i] * b[k]
+        b[i] /= L[i, i]
+
+
+@numba.njit(cache=True)
+def _step(plant: Plant, x: np.ndarray, ctrl: np.ndarray) -> None:
+    """Replace a state x (2n,) by that one time step later."""
+    n, h = len(x) // 2, plant.timestep
+    M, acc = np.empty((n, n)), np.empty(n)
+    if plant.integrator != _RK4:
+        _system(plant, x[:n], x[n:], ctrl, M, acc)
+        _factorise(M)
+        _solve(M, acc)
+        for i in range(n):
+            x[n + i] += h * acc[i]
+            x[i] += h * x[n + i]
+        return
+    state, rates, total = x.copy(), np.zeros(2 * n), np.zeros(2 * n)
+    for stage in range(4):
+        part = 0.0 if stage == 0 else (1.0 if stage == 3 else 0.5)
+        weight = 1.0 / 6.0 if stage == 0 or stage == 3 else 1.0 / 3.0
+        for i in range(2 * n):
+            state[i] = x[i] + part * h * rates[i]
+        _system(plant, state[:n], state[n:], ctrl, M, acc)
+        _factorise(M)
+        _solve(M, acc)
+        for i in range(n):
+            rates[i], rates[n + i] = state[n + i], acc[i]
+        for i in range(2 * n):
+            total[i] += weight * h * rates[i]
+    for i in range(2 * n):
+        x[i] += total[i]
+
+
+@numba.njit(cache=True)
+def _control_step(plant: Plant, x: np.ndarray, ctrl: np.ndarray) -> None:
+    """Replace a state by that one control step later; by NaN where it, or the control, is not finite, or huge."""
+    sound = True
+    for a in range(len(ctrl)):
+        sound = sound and np.isfinite(ctrl[a])
+    for _ in range(plant.substeps):
+        for i in range(len(x)):
+            sound = sound and abs(x[i]) < _HUGE  # false for NaN
+        if not sound:
+            x[:] = np.nan
+            return
+        _step(plant, x, ctrl)
+
+
+@numba.njit(cache=True)
+def control_steps(plant: Plant, x: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
+    """Return the states (N, 2n) one control step after ``x``; NaN where they are not finite, or huge."""
+    after = x.copy()
+    for i in range(len(x)):
+        _control_step(plant, after[i], ctrl[i])
+    return after
+
+
+@numba.njit(cache=True)
+def follow(
+    plant: Plant,
+    X: np.ndarray,
+    U: np.ndarray,
+    k: np.ndarray,
+    K: np.ndarray,
+    lengths: np.ndarray,
+    gaps: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return trajectories; see `SmoothDynamics.follow`: the actions are the control."""
+    num, horizon, width = len(lengths), len(U), U.shape[1]
+    points, actions = np.empty((num, horizon + 1, X.shape[1])), np.empty((num, horizon, width))
+    for s in range(num):
+        length = lengths[s]
+        x = X[0] + length * gaps[0]
+        points[s, 0] = x
+        for t in range(horizon):
+            for a in range(width):
+                u = U[t, a] + length * k[t, a]
+                for i in range(len(x)):
+                    u += K[t, a, i] * (x[i] - X[t, i])
+                actions[s, t, a] = min(max(u, low[a]), high[a])
+            _control_step(plant, x, actions[s, t])
+            for i in range(len(x)):
+                x[i] += (length - 1.0) * gaps[t + 1, i]
+            points[s, t + 1] = x
+    return points, actions
+
+
+@numba.njit(cache=True)
+def _force_derivatives(
+    plant: Plant,
+    q: np.ndarray,
+    v: np.ndarray,
+    ctrl: np.ndarray,
+    by_q: np.ndarray,
+    by_v: np.ndarray,
+    by_ctrl: np.ndarray,
+) -> None:
+    """Set how the forces change by q, by v (n, n) and by ctrl (n, m); a force at its limit does not."""
+    f, n = plant.forces, len(q)
+    actuators, _, joints = _motors(plant, q, v, ctrl)
+    by_q[:] = 0.0
+    by_v[:] = 0.0
+    by_ctrl[:] = 0.0
+    if plant.compensated.mass.any():
+        derivatives(plant.compensated, q, np.zeros(n), np.zeros(n), by_q, np.empty((n, n)), np.empty((n, n)))
+    for i in range(n):
+        free = _within(joints[i], f.joint_range, i)
+        for j in range(n):
+            by_q[i, j] *= 1.0 if free or not f.by_motor[i] else 0.0
+        by_q[i, i] -= f.stiffness[i]
+        by_v[i, i] -= f.damping[i]
+        if not free:
+            continue
+        for a in range(len(ctrl)):
+            if f.moment[a, i] != 0.0 and _within(actuators[a], f.force_range, a):
+                for j in range(n):
+                    by_q[i, j] += f.moment[a, i] * f.by_length[a] * f.moment[a, j]
+                    by_v[i, j] += f.moment[a, i] * f.by_speed[a] * f.moment[a, j]
+                if _within(ctrl[a], f.ctrl_range, a):
+                    by_ctrl[i, a] += f.moment[a, i] * f.gain[a]
+    for t in range(len(f.tendon_stiffness)):
+        length = 0.0
+        for i in range(n):
+            length += f.tendons[t, i] * q[i]
+        taut = length < f.tendon_rest[t, 0] or length > f.tendon_rest[t, 1]
+        for i in range(n):
+            for j in range(n):
+                pair = f.tendons[t, i] * f.tendons[t, j]
+                by_q[i, j] -= pair * f.tendon_stiffness[t] if taut else 0.0
+                by_v[i, j] -= pair * f.tendon_damping[t]
+
+
+@numba.njit(cache=True)
+def _by_state(plant: Plant, x: np.ndarray, ctrl: np.ndarray, acc: np.ndarray, by: np.ndarray) -> None:
+    """Set the acceleration acc (n,) that a step begins with, and how it changes, ``by (n, 2n + m)``."""
+    n = len(acc)
+    M, L = np.empty((n, n)), np.empty((n, n))
+    tau_q, tau_v, tau_u = np.empty((n, n)), np.empty((n, n)), np.empty((n, len(ctrl)))
+    b_q, b_v, column = np.empty((n, n)), np.empty((n, n)), np.empty(n)
+    _system(plant, x[:n], x[n:], ctrl, L, acc)
+    _factorise(L)
+    _solve(L, acc)
+    derivatives(plant.tree, x[:n], x[n:], acc, b_q, b_v, M)
+    _force_derivatives(plant, x[:n], x[n:], ctrl, tau_q, tau_v, tau_u)
+    for j in range(2 * n + len(ctrl)):
+        for i in range(n):
+            if j < n:
+                column[i] = tau_q[i, j] - b_q[i, j]
+            elif j < 2 * n:
+                column[i] = tau_v[i, j - n] - b_v[i, j - n]
+            else:
+                column[i] = tau_u[i, j - 2 * n]
+        _solve(L, column)
+        for i in range(n):
+            by[i, j] = column[i]
+
+
+@numba.njit(cache=True)
+def _step_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, by: np.ndarray) -> None:
+    """Replace x (2n,) by the state a time step later, and ``by (2n, 2n + m)``, how x changes, by how that one does."""
+    n, m, h = len(x) // 2, len(ctrl), plant.timestep
+    acc, by_x = np.empty(n), np.empty((n, 2 * n + m))
+    stages = 4 if plant.integrator == _RK4 else 1
+    state, rates, total = x.copy(), np.zeros(2 * n), np.zeros(2 * n)
+    by_rates, by_total, by_stage = np.zeros(by.shape), np.zeros(by.shape), by.copy()
+    for stage in range(stages):
+        part = 0.0 if stage == 0 else (1.0 if stage == 3 else 0.5)
+        weight = 1.0 / 6.0 if stage == 0 or stage == 3 else 1.0 / 3.0
+        for i in range(2 * n):
+            state[i] = x[i] + part * h * rates[i]
+            for j in range(by.shape[1]):
+                by_stage[i, j] = by[i, j] + part * h * by_rates[i, j]
+        _by_state(plant, state, ctrl, acc, by_x)
+        for i in range(n):
+            rates[i], rates[n + i] = state[n + i], acc[i]
+            for j in range(by.shape[1]):
+                by_rates[i, j] = by_stage[n + i, j]
+                change = by_x[i, j] if j >= 2 * n else 0.0  # the control, which stays
+                for k in range(2 * n):
+                    change += by_x[i, k] * by_stage[k, j]
+                by_rates[n + i, j] = change
+        if stages == 1:
+            break
+        for i in range(2 * n):
+            total[i] += weight * h * rates[i]
+            for j in range(by.shape[1]):
+                by_total[i, j] += weight * h * by_rates[i, j]
+    if stages == 1:  # positions move with the speed after the step
+        for i in range(n):
+            total[n + i] = h * acc[i]
+            total[i] = h * (x[n + i] + total[n + i])
+            for j in range(by.shape[1]):
+                by_total[n + i, j] = h * by_rates[n + i, j]
+                by_total[i, j] = h * (by[n + i, j] + by_total[n + i, j])
+    for i in range(2 * n):
+        x[i] += total[i]
+        for j in range(by.shape[1]):
+            by[i, j] += by_total[i, j]
+
+
+@numba.njit(cache=True)
+def control_step_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states one control step after ``x (N, 2n)``, and their derivatives (N, 2n, 2n + m) by x and ctrl."""
+    num, width, m = x.shape[0], x.shape[1], ctrl.shape[1]
+    after, by = x.copy(), np.zeros((num, width, width + m))
+    for i in range(num):
+        for d in range(width):
+            by[i, d, d] = 1.0
+        for _ in range(plant.substeps):
+            _step_with_derivatives(plant, after[i], ctrl[i], by[i])
+    return after, by
