@@ -154,7 +154,7 @@ RUNS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("ppo", "HalfCheetah"): {"steps": 1_000_000, "num_envs": 8, "log_every": 10_000, "checkpoint_every": 100_000},
     ("ppo", "Go1VelocityFlat"): {
-        "steps": 24_000_000,
+        "steps": 16_000_000,
         "num_envs": 256,
         "log_every": 100_000,
         "checkpoint_every": 500_000,

@@ -40,8 +40,8 @@ WEIGHTS = {
     "track_lin_vel": 2.0,
     "track_ang_vel": 1.5,
     # how to walk
-    "upright": 1.0,
-    "pose": 0.5,
+    "upright": 3.0,
+    "pose": 1.0,
     "gait": 2.0,
     "swing": 1.0,
     "foot_slip": -0.1,

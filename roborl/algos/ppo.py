@@ -242,9 +242,10 @@ def update(
     """Take one step of actor and critic on a minibatch, as long as what is ``left``; pure. It reports METRICS."""
     grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
     grads, norm = clip_by_norm(grads, config.max_grad_norm)
-    scale = state.step_scale
-    if config.desired_kl is not None:
-        scale = steered(scale, metrics["kl"], config.desired_kl)
+    if config.desired_kl is None:
+        scale = state.step_scale.clone()  # a fold's step makes all of its state anew
+    else:
+        scale = steered(state.step_scale, metrics["kl"], config.desired_kl)
     actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * scale * left, eps=ADAM_EPS)
 
     seen = batch.obs[critic_group]
