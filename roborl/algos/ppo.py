@@ -220,7 +220,7 @@ def critic_loss(critic: Layers, obs: Tensor, batch: Batch, config: PPOConfig) ->
 def update(
     state: PPOState, batch: Batch, left: Tensor, config: PPOConfig, critic_group: str
 ) -> tuple[PPOState, Metrics]:
-    """Take one step of actor and critic on a minibatch, as long as what is ``left``; pure. It reports METRICS."""
+    """Take one step of actor and critic on a minibatch, times what is ``left``; pure. It reports METRICS."""
     grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
     grads, norm = clip_by_norm(grads, config.max_grad_norm)
     actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * left, eps=ADAM_EPS)
