@@ -103,7 +103,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
     sub = command("resume", _resume, "Continue a run from its last checkpoint.", "roborl resume runs/RUN")
     sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
-    sub.add_argument("--steps", type=int, help="train to this many steps instead of those it was begun with")
+    sub.add_argument("--steps", type=int, help="train to this many steps instead; annealed step sizes fall to 0 there")
     sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint to continue from (default: the last)")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 

@@ -239,7 +239,7 @@ def steered(scale: Tensor, kl: Tensor, desired: float) -> Tensor:
 def update(
     state: PPOState, batch: Batch, left: Tensor, config: PPOConfig, critic_group: str
 ) -> tuple[PPOState, Metrics]:
-    """Take one step of actor and critic on a minibatch, as long as what is ``left``; pure. It reports METRICS."""
+    """Take one step of actor and critic on a minibatch, times what is ``left``; pure. It reports METRICS."""
     grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
     grads, norm = clip_by_norm(grads, config.max_grad_norm)
     if config.desired_kl is None:

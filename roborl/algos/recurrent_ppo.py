@@ -255,7 +255,7 @@ def loss(params: Params, batch: Sequences, config: RecurrentPPOConfig) -> tuple[
 def update(
     state: RecurrentPPOState, batch: Sequences, left: Tensor, config: RecurrentPPOConfig
 ) -> tuple[RecurrentPPOState, Metrics]:
-    """Take one step on a minibatch of sequences, as long as what is ``left``; pure."""
+    """Take one step on a minibatch of sequences, times what is ``left``; pure."""
     grads, (_, metrics) = torch.func.grad_and_value(loss, has_aux=True)(state.params, batch, config)
     grads, norm = clip_by_norm(grads, config.max_grad_norm)
     params, opt = adam(state.params, grads, state.opt, config.learning_rate * left, eps=ADAM_EPS)
