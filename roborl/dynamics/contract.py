@@ -120,6 +120,49 @@ class SmoothDynamics(Dynamics):
         Rows are NaN where the prediction diverged.
         """
 
+    def follow(
+        self,
+        at: SimState,
+        X: np.ndarray,
+        U: np.ndarray,
+        k: np.ndarray,
+        K: np.ndarray,
+        lengths: np.ndarray,
+        gaps: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        r"""Follow a trajectory with changes and feedback, for S lengths alpha of the changes at once.
+
+            u_t = U_t + alpha k_t + K_t (x_t - X_t)  within the bounds,
+            x_{t+1} = f(x_t, u_t) + (alpha - 1) gap_{t+1},
+
+        from x_0 = X_0 + alpha gap_0: what there is of gaps closes by the part alpha.
+
+        Args:
+            at: what the points leave out.
+            X: (H + 1, nx) points.
+            U: (H, na) actions.
+            k: (H, na) changes.
+            K: (H, na, ndx) gains.
+            lengths: (S,) alpha.
+            gaps: (H + 1, ndx).
+
+        Returns:
+            The points (S, H + 1, nx), NaN from where the prediction diverged, and the actions (S, H, na).
+        """
+        space, (horizon, width) = self.space, U.shape
+        points, actions = np.empty((len(lengths), *X.shape)), np.empty((len(lengths), horizon, width))
+        alpha = lengths[:, None]
+        left, open_gaps = (alpha - 1.0)[:, None] * gaps, bool((alpha < 1.0).any() and gaps.any())
+        x = points[:, 0] = space.integrate(X[0], alpha * gaps[0])
+        for t in range(horizon):
+            u = U[t] + alpha * k[t] + space.difference(X[t], x) @ K[t].T
+            u = actions[:, t] = np.minimum(np.maximum(u, self.action_low), self.action_high)
+            x = self.predict(at, x, u)
+            if open_gaps:
+                x = space.integrate(x, left[:, t + 1])
+            points[:, t + 1] = x
+        return points, actions
+
     @abstractmethod
     def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         r"""Return the derivatives of `predict` at H points at once, in differences of states.

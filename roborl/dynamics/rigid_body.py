@@ -22,7 +22,7 @@ import numpy as np
 
 from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
 from roborl.dynamics.manifold import StateSpace, integrate_jacobians, rotation_rate_jacobians, rotation_rates
-from roborl.dynamics.rigid_compiled import Plant, control_step_derivatives, control_steps
+from roborl.dynamics.rigid_compiled import Law, Plant, control_step_derivatives, control_steps, follow
 from roborl.dynamics.rigid_forces import ForceDerivatives, JointForces
 from roborl.dynamics.rigid_model import RigidModel
 from roborl.dynamics.smooth import SmoothTask
@@ -222,6 +222,8 @@ class RigidBodyDynamics(SmoothDynamics):
         self._substeps = sim.substeps if substeps is None else substeps
         self.body = RigidBody(model, task.control_dt / self._substeps)
         self.leaves_out = _constraints(model)
+        self._plant = None if self.body.plant is None else self.body.plant._replace(substeps=self._substeps)
+        self._law = None if self.space.nrest else _law(task, model.nu)
 
     @property
     def space(self) -> StateSpace:
@@ -241,6 +243,8 @@ class RigidBodyDynamics(SmoothDynamics):
     def _physics_after(self, physics: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return qpos and qvel one control step later; rows that are not finite, or huge, become NaN, as in MuJoCo."""
         self.steps += len(physics)
+        if self._plant is not None:
+            return control_steps(self._plant, np.ascontiguousarray(physics), np.ascontiguousarray(ctrl))
         after = np.full_like(physics, np.nan)
         sound = np.asarray(np.isfinite(ctrl).all(axis=1))
         for _ in range(self._substeps):
@@ -253,20 +257,30 @@ class RigidBodyDynamics(SmoothDynamics):
                 physics = after
         return np.where(sound[:, None], after, np.nan)
 
+    def follow(
+        self,
+        at: SimState,
+        X: np.ndarray,
+        U: np.ndarray,
+        k: np.ndarray,
+        K: np.ndarray,
+        lengths: np.ndarray,
+        gaps: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Follow a trajectory; see `SmoothDynamics.follow`. Compiled, where nothing but the action decides."""
+        if self._plant is None or self._law is None:
+            return super().follow(at, X, U, k, K, lengths, gaps)
+        self.steps += len(lengths) * len(U)
+        arrays = (np.ascontiguousarray(part) for part in (X, U, k, K, lengths, gaps))
+        return follow(self._plant, self._law, *arrays, self.action_low, self.action_high)
+
     def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return derivatives: of physics analytic, of the task's control law by centred differences."""
         space, (knots, width) = self.space, U.shape
         n = self.body.space.ndx
         self.steps += knots
         ctrl, changed = self._smooth.control(at, X, U)
-        physics, A, B = (
-            X[:, : self.body.space.nx],
-            np.tile(np.eye(n), (knots, 1, 1)),
-            np.zeros((knots, n, ctrl.shape[1])),
-        )
-        for _ in range(self._substeps):
-            physics, step_A, step_B = self.body.derivatives(physics, ctrl)
-            A, B = step_A @ A, step_A @ B + step_B
+        physics, A, B = self._physics_derivatives(X[:, : self.body.space.nx], ctrl)
 
         # the control law and what is carried, by x, u and the physics after the step
         after = self._smooth.after(at, U, ctrl, changed, physics)
@@ -279,6 +293,19 @@ class RigidBodyDynamics(SmoothDynamics):
         total[:, n:] = by_z[:, nu:] + by_after @ total[:, :n]
         total[~np.isfinite(after).all(axis=1)] = np.nan
         return total[:, :, : space.ndx], total[:, :, space.ndx :]
+
+    def _physics_derivatives(self, physics: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return qpos and qvel one control step later, and their derivatives by what they were and by the control."""
+        n = self.body.space.ndx
+        if self._plant is not None:
+            arrays = (np.ascontiguousarray(part) for part in (physics, ctrl))
+            physics, by = control_step_derivatives(self._plant, *arrays)
+            return physics, by[:, :, :n], by[:, :, n:]
+        A, B = np.tile(np.eye(n), (len(physics), 1, 1)), np.zeros((len(physics), n, ctrl.shape[1]))
+        for _ in range(self._substeps):
+            physics, step_A, step_B = self.body.derivatives(physics, ctrl)
+            A, B = step_A @ A, step_A @ B + step_B
+        return physics, A, B
 
     def _law_derivatives(
         self, at: SimState, X: np.ndarray, U: np.ndarray, physics: np.ndarray
@@ -347,6 +374,20 @@ class RigidBodyDynamics(SmoothDynamics):
             if ended.all():
                 break
         return Rollout(rewards, diverged)
+
+
+def _law(task: Task, num_actuators: int) -> Law | None:
+    """Return how a task's actions become control, where nothing but the action decides; else None."""
+    action = task.action
+    if type(task).control is not Task.control or not action.plain or any(action.lead):
+        return None
+    if action.names is not None and len(action.names) != num_actuators:
+        return None
+    row = np.zeros(num_actuators)
+    offset = row if action.default is None else row + np.array(action.default)
+    lower = row + np.array(action.lower) if action.lower else row - np.inf
+    upper = row + np.array(action.upper) if action.upper else row + np.inf
+    return Law(offset, row + np.array(action.scale), lower, upper)
 
 
 def _constraints(model: mujoco.MjModel) -> tuple[str, ...]:

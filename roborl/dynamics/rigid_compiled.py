@@ -67,6 +67,15 @@ class Plant(NamedTuple):
     substeps: int
 
 
+class Law(NamedTuple):
+    """How an action becomes control, where nothing but the action decides: ``offset + scale u`` within limits, (m,)."""
+
+    offset: np.ndarray
+    scale: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
 @numba.njit(cache=True)
 def _actuators(f: Forces, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray, out: np.ndarray) -> None:
     """Set the actuators' forces (m,) before their limits."""
@@ -95,9 +104,7 @@ def _compensation(plant: Plant, q: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _motors(
-    plant: Plant, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _motors(plant: Plant, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the actuators' forces (m,), what bears weight (n,), and the motors' torques on joints (n,)."""
     f = plant.forces
     actuators, borne = np.empty(len(ctrl)), _compensation(plant, q)
@@ -114,9 +121,7 @@ def _motors(
 
 
 @numba.njit(cache=True)
-def _system(
-    plant: Plant, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray, M: np.ndarray, right: np.ndarray
-) -> None:
+def _system(plant: Plant, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray, M: np.ndarray, right: np.ndarray) -> None:
     """Set the matrix M (n, n) and the right side (n,) of what a time step solves for the acceleration."""
     f, n, h = plant.forces, len(q), plant.timestep
     inertia_and_bias(plant.tree, q, v, M, right)
@@ -234,6 +239,7 @@ def control_steps(plant: Plant, x: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
 @numba.njit(cache=True)
 def follow(
     plant: Plant,
+    law: Law,
     X: np.ndarray,
     U: np.ndarray,
     k: np.ndarray,
@@ -243,22 +249,24 @@ def follow(
     low: np.ndarray,
     high: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return trajectories; see `SmoothDynamics.follow`: the actions are the control."""
-    num, horizon, width = len(lengths), len(U), U.shape[1]
-    points, actions = np.empty((num, horizon + 1, X.shape[1])), np.empty((num, horizon, width))
-    for s in range(num):
-        length = lengths[s]
-        x = X[0] + length * gaps[0]
+    """Return points and actions; see `SmoothDynamics.follow`. The actions' bounds are ``low`` and ``high`` (m,)."""
+    horizon, width = U.shape
+    points, actions = np.empty((len(lengths), horizon + 1, X.shape[1])), np.empty((len(lengths), horizon, width))
+    ctrl = np.empty(width)
+    for s in range(len(lengths)):
+        x = X[0] + lengths[s] * gaps[0]
         points[s, 0] = x
         for t in range(horizon):
             for a in range(width):
-                u = U[t, a] + length * k[t, a]
+                u = U[t, a] + lengths[s] * k[t, a]
                 for i in range(len(x)):
                     u += K[t, a, i] * (x[i] - X[t, i])
-                actions[s, t, a] = min(max(u, low[a]), high[a])
-            _control_step(plant, x, actions[s, t])
+                u = min(max(u, low[a]), high[a])
+                actions[s, t, a] = u
+                ctrl[a] = min(max(law.offset[a] + law.scale[a] * u, law.lower[a]), law.upper[a])
+            _control_step(plant, x, ctrl)
             for i in range(len(x)):
-                x[i] += (length - 1.0) * gaps[t + 1, i]
+                x[i] += (lengths[s] - 1.0) * gaps[t + 1, i]
             points[s, t + 1] = x
     return points, actions
 

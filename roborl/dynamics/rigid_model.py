@@ -140,7 +140,11 @@ class RigidModel:
 
     def tree(self) -> Tree | None:
         """Return the same for compiled functions, without rotors; None where there are free or ball joints."""
-        return tree_of(self._model, self._reference) if self._model.nq == self._model.nv == self._model.njoints - 1 else None
+        return (
+            tree_of(self._model, self._reference)
+            if self._model.nq == self._model.nv == self._model.njoints - 1
+            else None
+        )
 
     def _positions(self, qpos: np.ndarray) -> np.ndarray:
         return (qpos - self._reference)[:, self._order]

@@ -1,4 +1,4 @@
-r"""The equations of motion of trees of hinges and slides, compiled: what a planner asks for ten thousand times a second.
+r"""The equations of motion of trees of hinges and slides, compiled, as planners ask for them thousands of times.
 
 All spatial vectors are taken at the world's origin, in its axes: motions (linear, angular), forces (linear, angular).
 With V, A the bodies' velocities and accelerations (gravity is an acceleration of the world upwards), S a joint's axis,
@@ -10,8 +10,10 @@ The derivatives of the inverse dynamics are those of Singh, Russell, Wensing, "E
 Rigid-Body Dynamics using Spatial Vector Algebra", RA-L 2022, for joints of one degree of freedom: with
 S'_j = V_j x S_j, S''_j = A_p x S_j + V_p x S'_j of the parent p, and 2 B u = V x* I u - I (V x u) + u x* I V,
 
-    d tau_i / d q_j = S_i . (2 Bc_i S'_j + Ic_i S''_j),    d tau_j / d q_i = S_j . (2 Bc_i S'_i + Ic_i S''_i + S_i x* Fc_i),
-    d tau_i / d v_j = S_i . (2 Bc_i S_j + 2 Ic_i S'_j),    d tau_j / d v_i = S_j . (2 Bc_i S_i + 2 Ic_i S'_i).
+    d tau_i / d q_j = S_i . (2 Bc_i S'_j + Ic_i S''_j),
+    d tau_j / d q_i = S_j . (2 Bc_i S'_i + Ic_i S''_i + S_i x* Fc_i),
+    d tau_i / d v_j = S_i . (2 Bc_i S_j + 2 Ic_i S'_j),
+    d tau_j / d v_i = S_j . (2 Bc_i S_i + 2 Ic_i S'_i).
 
 Compiled when first called, which takes half a minute, and kept on disk after that.
 """

@@ -196,8 +196,8 @@ class ILQR(Planner):
             U, X = np.concatenate((plan.U, U[length:])), plan.X
             left, taken = left - int(plan.stats["passes"]), taken + plan.stats["iterations"]
         plan = improved(self.horizon, left)
-        total = {"iterations": taken + plan.stats["iterations"]}
-        return replace(plan, stats=plan.stats | total | {"passes": self.config.iterations - left + plan.stats["passes"]})
+        passes = self.config.iterations - left + plan.stats["passes"]
+        return replace(plan, stats=plan.stats | {"iterations": taken + plan.stats["iterations"], "passes": passes})
 
     def _improved(self, x0: SimState, trial: _Trial, iterations: int) -> Plan:
         """Return the plan that so many iterations at most lead to."""
@@ -262,8 +262,8 @@ class ILQR(Planner):
             gaps = space.difference(X, reached)
         else:
             X, gaps = np.tile(start, (len(U) + 1, 1)), np.zeros((len(U) + 1, space.ndx))
-            for t in range(len(U)):
-                X[t + 1] = dynamics.predict(x0, X[t : t + 1], U[t : t + 1])[0]
+            still, no_gains = np.zeros_like(U), np.zeros((*U.shape, space.ndx))
+            X = dynamics.follow(x0, X, U, still, no_gains, np.ones(1), gaps)[0][0]
         cost = float(trajectory_costs(dynamics, x0, X[None], U[None])[0])
         if not (np.abs(X).max() < _HUGE and np.isfinite(gaps).all()):
             raise NonFinite("the trajectory that ilqr begins with diverges")
@@ -310,7 +310,7 @@ class ILQR(Planner):
         for some in (lengths[:1], lengths[1:]):  # most iterations take the whole step, and need no other
             if not len(some):
                 break
-            X, U = self._follow(x0, trial, k, K, some)
+            X, U = self._smooth.follow(x0, trial.X, trial.U, k, K, some, trial.gaps)
             costs = trajectory_costs(self._smooth, x0, X, U)
             improved = trial.cost - costs + penalty * some * trial.gap
             promised = -(some * a + 0.5 * some**2 * b)
@@ -319,25 +319,6 @@ class ILQR(Planner):
                 best = int(np.argmax(np.where(good, improved, -np.inf)))
                 return _Trial(X[best], U[best], float(costs[best]), (1.0 - some[best]) * trial.gaps, float(some[best]))
         return None
-
-    def _follow(
-        self, x0: SimState, trial: _Trial, k: np.ndarray, K: np.ndarray, lengths: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the trajectories X (N, H + 1, nx) and U (N, H, na) of steps of several lengths (N,)."""
-        dynamics, space = self._smooth, self._smooth.space
-        low, high = dynamics.action_low, dynamics.action_high
-        X, U = np.empty((len(lengths), *trial.X.shape)), np.empty((len(lengths), *trial.U.shape))
-        lengths = lengths[:, None]
-        left, open_gaps = (lengths - 1.0)[:, None] * trial.gaps, bool((lengths < 1.0).any() and trial.gap > 0.0)
-        x = X[:, 0] = space.integrate(trial.X[0], lengths * trial.gaps[0])
-        for t in range(len(k)):
-            u = trial.U[t] + lengths * k[t] + space.difference(trial.X[t], x) @ K[t].T
-            u = U[:, t] = np.minimum(np.maximum(u, low), high)
-            x = dynamics.predict(x0, x, u)
-            if open_gaps:
-                x = space.integrate(x, left[:, t + 1])
-            X[:, t + 1] = x
-        return X, U
 
     def state(self) -> dict[str, Any]:
         """Return the random numbers' state; see `Planner.state`."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -10,12 +11,15 @@ import pytest
 
 from roborl import models, tasks
 from roborl.dynamics import make_dynamics
+from roborl.dynamics.contract import SmoothDynamics
 from roborl.dynamics.manifold import StateSpace, integrate_jacobians, rotation_rate_jacobians, rotation_rates
 from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.dynamics.rigid_body import RigidBody, RigidBodyDynamics
 from roborl.dynamics.rigid_forces import unsupported
 from roborl.errors import ConfigError, UnknownName, UsageError
 from roborl.sim import Sim, compile_task
+from roborl.task import Action, Draw, Fields, Task, Term, joint_vel
+from roborl.tasks.pendulum import PendulumSwingup
 
 STATES = 100
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -291,3 +295,35 @@ def test_dynamics_are_found_by_name() -> None:
     assert isinstance(make_dynamics("mujoco", task, num_threads=1), MujocoDynamics)
     with pytest.raises(UnknownName, match="unknown dynamics 'rigd'; did you mean 'rigid'"):
         make_dynamics("rigd", task)
+
+
+class Lever(Task):
+    """An arm of two hinges whose actions are parts of torques about a default."""
+
+    robot, control_dt, episode_length_s = "acrobot", 0.02, 1.0
+    observations = {"policy": [Term("speeds", joint_vel("shoulder", "elbow"))]}
+    action = Action(("elbow",), (-1.0,), (1.0,), default=(0.3,), scale=(2.0,), lower=(-0.5,), upper=(1.2,))
+
+    def reset(self, draw: Draw, f: Fields) -> dict[str, Any]:
+        return {}
+
+    def reward_terms(self, before: Fields, action: Any, after: Fields) -> dict[str, Any]:
+        return {"none": after.qpos[:, 0]}
+
+
+@pytest.mark.parametrize("task", [tasks.load("CartpoleSwingup"), tasks.load("PendulumSwingup"), Lever()])
+def test_following_a_trajectory_is_the_same_compiled_and_step_by_step(task: Task) -> None:
+    dynamics = RigidBodyDynamics(task)
+    sim = Sim(task, 1, num_threads=1)
+    sim.reset()
+    at, rng, horizon, (n, na) = sim.state(), np.random.default_rng(0), 15, (dynamics.space.ndx, 1)
+    X, U = rng.normal(size=(horizon + 1, n)), rng.normal(size=(horizon, na))
+    k, K = 0.1 * rng.normal(size=(horizon, na)), 0.1 * rng.normal(size=(horizon, na, n))
+    arguments = (at, X, U, k, K, np.array([1.0, 0.5, 0.125]), 0.1 * rng.normal(size=(horizon + 1, n)))
+    before = dynamics.steps
+    points, actions = dynamics.follow(*arguments)
+    assert dynamics.steps - before == 3 * horizon
+    expected = SmoothDynamics.follow(dynamics, *arguments)
+    np.testing.assert_allclose(actions, expected[1], atol=1e-12)
+    np.testing.assert_allclose(points, expected[0], atol=1e-9)
+    assert (np.abs(actions) == 1.0).any() or isinstance(task, PendulumSwingup)

@@ -133,7 +133,7 @@ def test_what_the_models_promise_is_what_happens_where_they_are_exact() -> None:
     a, b = model_change(*models, k, K)
     assert sound
     for length in (1.0, 0.5, 0.125):
-        X, U = planner._follow(START, trial, k, K, np.array([length]))
+        X, U = dynamics.follow(START, trial.X, trial.U, k, K, np.array([length]), trial.gaps)
         gaps = dynamics.space.difference(X[0, 1:], dynamics.predict(START, X[0, :-1], U[0]))
         np.testing.assert_allclose(gaps, (1.0 - length) * trial.gaps[1:], atol=1e-12)
         cost = 0.5 * np.sum(dynamics.stage_residuals(START, X[0, 1:], U[0]) ** 2)
