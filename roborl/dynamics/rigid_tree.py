@@ -54,6 +54,44 @@ class Tree(NamedTuple):
     gravity: np.ndarray
 
 
+class Scratch(NamedTuple):
+    """What the functions below keep between their loops: made once, as making it would cost more than they do."""
+
+    S: np.ndarray
+    bodies: np.ndarray
+    V: np.ndarray
+    A: np.ndarray
+    Sdot: np.ndarray
+    Sddot: np.ndarray
+    F: np.ndarray
+    B: np.ndarray
+    R: np.ndarray
+    P: np.ndarray
+    turns: np.ndarray
+    few: np.ndarray
+    zero: np.ndarray
+
+
+@numba.njit(cache=True)
+def scratch(n: int) -> Scratch:
+    """Return what n joints take."""
+    return Scratch(
+        np.empty((n, 6)),
+        np.empty((n, 10)),
+        np.empty((n, 6)),
+        np.empty((n, 6)),
+        np.empty((n, 6)),
+        np.empty((n, 6)),
+        np.empty((n, 6)),
+        np.empty((n, 6, 6)),
+        np.empty((n, 3, 3)),
+        np.empty((n, 3)),
+        np.empty((3, 3, 3)),
+        np.empty((8, 6)),
+        np.zeros(n),
+    )
+
+
 def tree_of(model: Any, reference: np.ndarray) -> Tree:
     """Return the tree of a Pinocchio model whose joints are all hinges and slides.
 
@@ -130,11 +168,11 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @numba.njit(cache=True)
-def _place(tree: Tree, q: np.ndarray, S: np.ndarray, bodies: np.ndarray) -> None:
+def _place(tree: Tree, q: np.ndarray, s: Scratch) -> None:
     """Set the joints' axes S (n, 6) and the inertias (n, 10) of what each carries, at positions q (n,)."""
     n = len(q)
-    R, P = np.empty((n, 3, 3)), np.empty((n, 3))
-    before, turn, world = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
+    S, bodies, R, P = s.S, s.bodies, s.R, s.P
+    before, turn, world = s.turns[0], s.turns[1], s.turns[2]
     for i in range(n):
         p = tree.parent[i]
         for r in range(3):
@@ -204,10 +242,9 @@ def _place(tree: Tree, q: np.ndarray, S: np.ndarray, bodies: np.ndarray) -> None
 
 
 @numba.njit(cache=True)
-def _move(
-    tree: Tree, S: np.ndarray, v: np.ndarray, a: np.ndarray, V: np.ndarray, A: np.ndarray, Sdot: np.ndarray
-) -> None:
+def _move(tree: Tree, v: np.ndarray, a: np.ndarray, s: Scratch) -> None:
     """Set the velocities V, accelerations A (n, 6), and how the axes change Sdot (n, 6), at speeds v and dv/dt a."""
+    S, V, A, Sdot = s.S, s.V, s.A, s.Sdot
     for i in range(len(v)):
         p = tree.parent[i]
         for k in range(6):
@@ -220,14 +257,14 @@ def _move(
 
 
 @numba.njit(cache=True)
-def inertia_and_bias(tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b: np.ndarray) -> None:
+def inertia_and_bias(
+    tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b: np.ndarray, s: Scratch
+) -> None:
     """Set M (n, n) and b (n,) of ``M a + b = tau`` at positions q (n,) and speeds v (n,)."""
     n = len(q)
-    S, bodies = np.empty((n, 6)), np.empty((n, 10))
-    V, A, Sdot, F = np.empty((n, 6)), np.empty((n, 6)), np.empty((n, 6)), np.empty((n, 6))
-    momentum = np.empty(6)
-    _place(tree, q, S, bodies)
-    _move(tree, S, v, np.zeros(n), V, A, Sdot)
+    S, bodies, V, A, F, momentum = s.S, s.bodies, s.V, s.A, s.F, s.few[0]
+    _place(tree, q, s)
+    _move(tree, v, s.zero, s)
     M[:] = 0.0
     for i in range(n):
         _momentum(bodies[i], A[i], F[i])
@@ -253,16 +290,24 @@ def inertia_and_bias(tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b:
 
 @numba.njit(cache=True)
 def derivatives(
-    tree: Tree, q: np.ndarray, v: np.ndarray, a: np.ndarray, by_q: np.ndarray, by_v: np.ndarray, M: np.ndarray
+    tree: Tree,
+    q: np.ndarray,
+    v: np.ndarray,
+    a: np.ndarray,
+    by_q: np.ndarray,
+    by_v: np.ndarray,
+    M: np.ndarray,
+    s: Scratch,
 ) -> None:
     """Set the derivatives (n, n) of the forces ``M a + b`` by q, by v, and by a: M."""
     n = len(q)
-    S, bodies = np.empty((n, 6)), np.empty((n, 10))
-    V, A, Sdot, F = np.empty((n, 6)), np.empty((n, 6)), np.empty((n, 6)), np.empty((n, 6))
-    Sddot, B = np.zeros((n, 6)), np.empty((n, 6, 6))
-    momentum, unit, crossed, column, other = np.empty(6), np.zeros(6), np.empty(6), np.empty(6), np.empty(6)
-    _place(tree, q, S, bodies)
-    _move(tree, S, v, a, V, A, Sdot)
+    S, bodies, V, A, Sdot, Sddot, F, B = s.S, s.bodies, s.V, s.A, s.Sdot, s.Sddot, s.F, s.B
+    momentum, unit, crossed, column, other = s.few[0], s.few[1], s.few[2], s.few[3], s.few[4]
+    along, turned = s.few[5], s.few[6]
+    unit[:] = 0.0
+    Sddot[:] = 0.0
+    _place(tree, q, s)
+    _move(tree, v, a, s)
     by_q[:] = 0.0
     by_v[:] = 0.0
     M[:] = 0.0
@@ -290,7 +335,6 @@ def derivatives(
             for r in range(6):
                 B[i, r, c] = column[r] - other[r]
             unit[c] = 0.0
-    along, turned = np.empty(6), np.empty(6)
     for i in range(n - 1, -1, -1):
         # forces on i's subtree as joint i moves (along, turned, momentum), felt by every joint that carries it
         _momentum(bodies[i], S[i], momentum)
