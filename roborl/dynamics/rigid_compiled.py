@@ -129,75 +129,88 @@ class Law(NamedTuple):
     upper: np.ndarray
 
 
-@numba.njit(cache=True)
-def _actuators(f: Forces, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray, out: np.ndarray) -> None:
-    """Set the actuators' forces (m,) before their limits."""
-    for a in range(len(out)):
-        length, speed = 0.0, 0.0
-        for i in range(len(q)):
-            length += f.moment[a, i] * q[i]
-            speed += f.moment[a, i] * v[i]
-        clamped = min(max(ctrl[a], f.ctrl_range[0, a]), f.ctrl_range[1, a])
-        out[a] = f.gain[a] * clamped + f.bias[a] + f.by_length[a] * length + f.by_speed[a] * speed
-
-
-@numba.njit(cache=True)
-def _within(value: float, limits: np.ndarray, i: int) -> bool:
-    return limits[0, i] <= value <= limits[1, i]
+# Numba counts references where an array is taken out of a tuple: what loops read has a name of its own before them.
 
 
 @numba.njit(cache=True)
 def _motors(plant: Plant, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray, w: Work) -> None:
     """Set the actuators' forces, what bears weight, and the motors' torques on joints, with what bears weight."""
-    f = plant.forces
+    f, actuators, joints, borne = plant.forces, w.actuators, w.joints, w.borne
+    moment, gain, bias, by_length, by_speed = f.moment, f.gain, f.bias, f.by_length, f.by_speed
+    ctrl_range, force_range, by_motor = f.ctrl_range, f.force_range, f.by_motor
     if plant.compensates:
-        inertia_and_bias(plant.compensated, q, w.tree.zero, w.spare, w.borne, w.tree)
-    _actuators(f, q, v, ctrl, w.actuators)
+        inertia_and_bias(plant.compensated, q, w.tree.zero, w.spare, borne, w.tree)
     for i in range(len(q)):
-        w.joints[i] = w.borne[i] if f.by_motor[i] else 0.0
+        joints[i] = borne[i] if by_motor[i] else 0.0
     for a in range(len(ctrl)):
-        limited = min(max(w.actuators[a], f.force_range[0, a]), f.force_range[1, a])
+        length, speed = 0.0, 0.0
         for i in range(len(q)):
-            w.joints[i] += f.moment[a, i] * limited
+            length += moment[a, i] * q[i]
+            speed += moment[a, i] * v[i]
+        clamped = min(max(ctrl[a], ctrl_range[0, a]), ctrl_range[1, a])
+        actuators[a] = gain[a] * clamped + bias[a] + by_length[a] * length + by_speed[a] * speed
+        limited = min(max(actuators[a], force_range[0, a]), force_range[1, a])
+        for i in range(len(q)):
+            joints[i] += moment[a, i] * limited
 
 
 @numba.njit(cache=True)
 def _system(plant: Plant, q: np.ndarray, v: np.ndarray, ctrl: np.ndarray, w: Work) -> None:
     """Solve what a time step begins with: set the acceleration, and the Cholesky factor L of its matrix."""
     f, n, h, M, right = plant.forces, len(q), plant.timestep, w.L, w.acc
+    stiffness, rest, damping, by_motor, joint_range = f.stiffness, f.rest, f.damping, f.by_motor, f.joint_range
+    armature, euler_damping, joints, borne = plant.armature, plant.euler_damping, w.joints, w.borne
     inertia_and_bias(plant.tree, q, v, M, right, w.tree)
     _motors(plant, q, v, ctrl, w)
     for i in range(n):
-        passive = -f.stiffness[i] * (q[i] - f.rest[i]) - f.damping[i] * v[i]
-        if not f.by_motor[i]:
-            passive += w.borne[i]
-        right[i] = passive + min(max(w.joints[i], f.joint_range[0, i]), f.joint_range[1, i]) - right[i]
+        passive = -stiffness[i] * (q[i] - rest[i]) - damping[i] * v[i]
+        if not by_motor[i]:
+            passive += borne[i]
+        right[i] = passive + min(max(joints[i], joint_range[0, i]), joint_range[1, i]) - right[i]
         for j in range(n):
-            M[i, j] += plant.armature[i, j]
-    for t in range(len(f.tendon_stiffness)):
-        length, speed = 0.0, 0.0
-        for i in range(n):
-            length += f.tendons[t, i] * q[i]
-            speed += f.tendons[t, i] * v[i]
-        stretch = length - min(max(length, f.tendon_rest[t, 0]), f.tendon_rest[t, 1])
-        for i in range(n):
-            right[i] -= f.tendons[t, i] * (f.tendon_stiffness[t] * stretch + f.tendon_damping[t] * speed)
+            M[i, j] += armature[i, j]
+    if len(f.tendon_stiffness):
+        _add_tendons(f, q, v, right)
     if plant.integrator == _EULER:
         for i in range(n):
-            M[i, i] += h * plant.euler_damping[i]
-    elif plant.integrator != _RK4:  # implicitfast: a force at its limit does not damp
-        for i in range(n):
-            for j in range(n):
-                M[i, j] += h * f.constant_damping[i, j]
-        for a in range(len(ctrl)):
-            joint = f.joint_of[a]
-            free = not f.on_joint[a] or _within(w.joints[joint], f.joint_range, joint)
-            if f.by_speed[a] != 0.0 and free and _within(w.actuators[a], f.force_range, a):
-                for i in range(n):
-                    for j in range(n):
-                        M[i, j] -= h * f.by_speed[a] * f.in_line[i, j] * f.moment[a, i] * f.moment[a, j]
+            M[i, i] += h * euler_damping[i]
+    elif plant.integrator != _RK4:
+        _add_damping(f, h, w)
     _factorise(M)
     _solve(M, right)
+
+
+@numba.njit(cache=True)
+def _add_tendons(f: Forces, q: np.ndarray, v: np.ndarray, total: np.ndarray) -> None:
+    """Add the tendons' forces on the joints."""
+    tendons, rest, stiffness, damping = f.tendons, f.tendon_rest, f.tendon_stiffness, f.tendon_damping
+    for t in range(len(stiffness)):
+        length, speed = 0.0, 0.0
+        for i in range(len(q)):
+            length += tendons[t, i] * q[i]
+            speed += tendons[t, i] * v[i]
+        stretch = length - min(max(length, rest[t, 0]), rest[t, 1])
+        for i in range(len(q)):
+            total[i] -= tendons[t, i] * (stiffness[t] * stretch + damping[t] * speed)
+
+
+@numba.njit(cache=True)
+def _add_damping(f: Forces, h: float, w: Work) -> None:
+    """Add what 'implicitfast' takes implicitly to the matrix; a force at its limit does not damp."""
+    M, n, joints, actuators = w.L, len(w.acc), w.joints, w.actuators
+    constant, in_line, moment, by_speed = f.constant_damping, f.in_line, f.moment, f.by_speed
+    joint_of, on_joint, force_range, joint_range = f.joint_of, f.on_joint, f.force_range, f.joint_range
+    for i in range(n):
+        for j in range(n):
+            M[i, j] += h * constant[i, j]
+    for a in range(len(actuators)):
+        joint = joint_of[a]
+        free = not on_joint[a] or joint_range[0, joint] <= joints[joint] <= joint_range[1, joint]
+        if by_speed[a] != 0.0 and free and force_range[0, a] <= actuators[a] <= force_range[1, a]:
+            for i in range(n):
+                if moment[a, i] != 0.0:
+                    for j in range(n):
+                        M[i, j] -= h * by_speed[a] * in_line[i, j] * moment[a, i] * moment[a, j]
 
 
 @numba.njit(cache=True)
@@ -332,51 +345,59 @@ def follow(
 def _force_derivatives(plant: Plant, q: np.ndarray, ctrl: np.ndarray, w: Work) -> None:
     """Set how the forces change by q, by v and by ctrl, after `_system`; a force at its limit does not."""
     f, n, by_q, by_v, by_ctrl = plant.forces, len(q), w.tau_q, w.tau_v, w.tau_u
+    moment, gain, by_length, by_speed, by_motor = f.moment, f.gain, f.by_length, f.by_speed, f.by_motor
+    ctrl_range, force_range, joint_range = f.ctrl_range, f.force_range, f.joint_range
+    stiffness, damping, joints, actuators = f.stiffness, f.damping, w.joints, w.actuators
     by_q[:] = 0.0
     by_v[:] = 0.0
     by_ctrl[:] = 0.0
     if plant.compensates:
         derivatives(plant.compensated, q, w.tree.zero, w.tree.zero, by_q, w.b_v, w.spare, w.tree)
     for i in range(n):
-        free = _within(w.joints[i], f.joint_range, i)
-        if f.by_motor[i] and not free:
-            by_q[i] = 0.0
-        by_q[i, i] -= f.stiffness[i]
-        by_v[i, i] -= f.damping[i]
-        if not free:
-            continue
+        free = joint_range[0, i] <= joints[i] <= joint_range[1, i]
+        for j in range(n):
+            by_q[i, j] *= 0.0 if by_motor[i] and not free else 1.0
+        by_q[i, i] -= stiffness[i]
+        by_v[i, i] -= damping[i]
         for a in range(len(ctrl)):
-            if f.moment[a, i] != 0.0 and _within(w.actuators[a], f.force_range, a):
+            if free and moment[a, i] != 0.0 and force_range[0, a] <= actuators[a] <= force_range[1, a]:
                 for j in range(n):
-                    by_q[i, j] += f.moment[a, i] * f.by_length[a] * f.moment[a, j]
-                    by_v[i, j] += f.moment[a, i] * f.by_speed[a] * f.moment[a, j]
-                if _within(ctrl[a], f.ctrl_range, a):
-                    by_ctrl[i, a] += f.moment[a, i] * f.gain[a]
-    for t in range(len(f.tendon_stiffness)):
+                    by_q[i, j] += moment[a, i] * by_length[a] * moment[a, j]
+                    by_v[i, j] += moment[a, i] * by_speed[a] * moment[a, j]
+                if ctrl_range[0, a] <= ctrl[a] <= ctrl_range[1, a]:
+                    by_ctrl[i, a] += moment[a, i] * gain[a]
+    if len(f.tendon_stiffness):
+        _add_tendon_derivatives(f, q, by_q, by_v)
+
+
+@numba.njit(cache=True)
+def _add_tendon_derivatives(f: Forces, q: np.ndarray, by_q: np.ndarray, by_v: np.ndarray) -> None:
+    """Add how the tendons' forces on the joints change by q and by v."""
+    tendons, rest, stiffness, damping = f.tendons, f.tendon_rest, f.tendon_stiffness, f.tendon_damping
+    for t in range(len(stiffness)):
         length = 0.0
-        for i in range(n):
-            length += f.tendons[t, i] * q[i]
-        taut = length < f.tendon_rest[t, 0] or length > f.tendon_rest[t, 1]
-        for i in range(n):
-            for j in range(n):
-                pair = f.tendons[t, i] * f.tendons[t, j]
-                by_q[i, j] -= pair * f.tendon_stiffness[t] if taut else 0.0
-                by_v[i, j] -= pair * f.tendon_damping[t]
+        for i in range(len(q)):
+            length += tendons[t, i] * q[i]
+        taut = length < rest[t, 0] or length > rest[t, 1]
+        for i in range(len(q)):
+            for j in range(len(q)):
+                by_q[i, j] -= tendons[t, i] * tendons[t, j] * stiffness[t] if taut else 0.0
+                by_v[i, j] -= tendons[t, i] * tendons[t, j] * damping[t]
 
 
 @numba.njit(cache=True)
 def _by_state(plant: Plant, x: np.ndarray, ctrl: np.ndarray, w: Work) -> None:
     """Set the acceleration that a step begins with, and how it changes by x and ctrl, ``by_x (n, 2n + m)``."""
-    n, by_x = len(w.acc), w.by_x
+    n, by_x, tau_q, tau_v, tau_u, b_q, b_v = len(w.acc), w.by_x, w.tau_q, w.tau_v, w.tau_u, w.b_q, w.b_v
     _system(plant, x[:n], x[n:], ctrl, w)
     _force_derivatives(plant, x[:n], ctrl, w)
-    derivatives(plant.tree, x[:n], x[n:], w.acc, w.b_q, w.b_v, w.M, w.tree)
+    derivatives(plant.tree, x[:n], x[n:], w.acc, b_q, b_v, w.M, w.tree)
     for i in range(n):
         for j in range(n):
-            by_x[i, j] = w.tau_q[i, j] - w.b_q[i, j]
-            by_x[i, n + j] = w.tau_v[i, j] - w.b_v[i, j]
+            by_x[i, j] = tau_q[i, j] - b_q[i, j]
+            by_x[i, n + j] = tau_v[i, j] - b_v[i, j]
         for j in range(len(ctrl)):
-            by_x[i, 2 * n + j] = w.tau_u[i, j]
+            by_x[i, 2 * n + j] = tau_u[i, j]
     _solve_all(w.L, by_x)
 
 
@@ -384,7 +405,8 @@ def _by_state(plant: Plant, x: np.ndarray, ctrl: np.ndarray, w: Work) -> None:
 def _step_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, by: np.ndarray, w: Work) -> None:
     """Replace x (2n,) by the state a time step later, and ``by (2n, 2n + m)``, how x changes, by how that one does."""
     n, columns, h, runge_kutta = len(x) // 2, by.shape[1], plant.timestep, plant.integrator == _RK4
-    state, rates, total, by_rates, by_total, by_stage = w.state, w.rates, w.total, w.by_rates, w.by_total, w.by_stage
+    state, rates, total, acc, by_x = w.state, w.rates, w.total, w.acc, w.by_x
+    by_rates, by_total, by_stage = w.by_rates, w.by_total, w.by_stage
     rates[:] = 0.0
     total[:] = 0.0
     by_rates[:] = 0.0
@@ -398,12 +420,12 @@ def _step_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, by: np
                 by_stage[i, j] = by[i, j] + part * h * by_rates[i, j]
         _by_state(plant, state, ctrl, w)
         for i in range(n):
-            rates[i], rates[n + i] = state[n + i], w.acc[i]
+            rates[i], rates[n + i] = state[n + i], acc[i]
             for j in range(columns):
                 by_rates[i, j] = by_stage[n + i, j]
-                by_rates[n + i, j] = w.by_x[i, j] if j >= 2 * n else 0.0  # the control stays
+                by_rates[n + i, j] = by_x[i, j] if j >= 2 * n else 0.0  # the control stays
             for k in range(2 * n):
-                factor = w.by_x[i, k]
+                factor = by_x[i, k]
                 for j in range(columns):
                     by_rates[n + i, j] += factor * by_stage[k, j]
         if runge_kutta:
@@ -413,7 +435,7 @@ def _step_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, by: np
                     by_total[i, j] += weight * h * by_rates[i, j]
     if not runge_kutta:  # positions move with the speed after the step
         for i in range(n):
-            total[n + i] = h * w.acc[i]
+            total[n + i] = h * acc[i]
             total[i] = h * (x[n + i] + total[n + i])
             for j in range(columns):
                 by_total[n + i, j] = h * by_rates[n + i, j]

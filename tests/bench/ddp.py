@@ -113,7 +113,11 @@ def ours(path: Path, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
     problem |= {"q0": list(UR5E.ready), "hold": hold[0].tolist(), "goal": list(GOAL), "weights": WEIGHTS}
     problem |= {"knots": KNOTS, "dt": DT, "tool": UR5E.tool, "repeats": repeats, "threshold": 1e-9}
     first = sum(r.cost(np)[0] for name, r in dynamics.task.stage_residuals(sim.fields, hold).items() if name == "goal")
-    stats = {"cost": plan.cost + float(first), "iterations": int(plan.stats["passes"]), "ms": 1e3 * float(np.median(times))}
+    stats = {
+        "cost": plan.cost + float(first),
+        "iterations": int(plan.stats["passes"]),
+        "ms": 1e3 * float(np.median(times)),
+    }
     return stats | parts(dynamics, planner, x0, start, repeats), problem
 
 
@@ -165,7 +169,9 @@ def main() -> None:
         print(row, flush=True)
     if not options.trial:
         columns = list(rows[0])
-        write("ddp", "An iteration on a 6-axis arm, 100 knots, one thread", [{c: r.get(c) for c in columns} for r in rows])
+        write(
+            "ddp", "An iteration on a 6-axis arm, 100 knots, one thread", [{c: r.get(c) for c in columns} for r in rows]
+        )
 
 
 if __name__ == "__main__":
