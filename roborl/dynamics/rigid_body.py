@@ -80,7 +80,8 @@ class RigidBody:
         forces, borne = self.forces.compiled(tree)
         armature = self.equations.armature + self.forces.armature
         damping = np.array(self._euler_damping)
-        return Plant(tree, borne, forces, armature, damping, float(self.timestep), int(self._integrator), 1)
+        timestep, integrator = float(self.timestep), int(self._integrator)
+        return Plant(tree, borne, bool(borne.mass.any()), forces, armature, damping, timestep, integrator, 1)
 
     def acceleration(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return ``M^-1 (tau - b)`` (N, nv), MuJoCo's qacc where no constraint acts."""

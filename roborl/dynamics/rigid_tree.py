@@ -54,6 +54,44 @@ class Tree(NamedTuple):
     gravity: np.ndarray
 
 
+class Scratch(NamedTuple):
+    """What the functions below keep between their loops: made once, as making it would cost more than they do."""
+
+    S: np.ndarray
+    bodies: np.ndarray
+    V: np.ndarray
+    A: np.ndarray
+    Sdot: np.ndarray
+    Sddot: np.ndarray
+    F: np.ndarray
+    B: np.ndarray
+    R: np.ndarray
+    P: np.ndarray
+    turns: np.ndarray
+    few: np.ndarray
+    zero: np.ndarray
+
+
+@numba.njit(cache=True)
+def scratch(n: int) -> Scratch:
+    """Return what n joints take."""
+    return Scratch(
+        np.empty((n, 6)),
+        np.empty((n, 10)),
+        np.empty((n, 6)),
+        np.empty((n, 6)),
+        np.empty((n, 6)),
+        np.empty((n, 6)),
+        np.empty((n, 6)),
+        np.empty((n, 6, 6)),
+        np.empty((n, 3, 3)),
+        np.empty((n, 3)),
+        np.empty((3, 3, 3)),
+        np.empty((8, 6)),
+        np.zeros(n),
+    )
+
+
 def tree_of(model: Any, reference: np.ndarray) -> Tree:
     """Return the tree of a Pinocchio model whose joints are all hinges and slides.
 
@@ -130,41 +168,50 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @numba.njit(cache=True)
-def _place(tree: Tree, q: np.ndarray, S: np.ndarray, bodies: np.ndarray) -> None:
+def _place(tree: Tree, q: np.ndarray, s: Scratch) -> None:
     """Set the joints' axes S (n, 6) and the inertias (n, 10) of what each carries, at positions q (n,)."""
     n = len(q)
-    R, P = np.empty((n, 3, 3)), np.empty((n, 3))
-    before, turn, world = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
+    S, bodies, R, P = s.S, s.bodies, s.R, s.P
+    before, turned, world = s.turns[0], s.turns[1], s.turns[2]
+    mass, centre, inertia = tree.mass, tree.centre, tree.inertia
+    parent, hinge, turn, offset, axis, reference = (
+        tree.parent,
+        tree.hinge,
+        tree.turn,
+        tree.offset,
+        tree.axis,
+        tree.reference,
+    )
     for i in range(n):
-        p = tree.parent[i]
+        p = parent[i]
         for r in range(3):
             if p < 0:
-                P[i, r] = tree.offset[i, r]
+                P[i, r] = offset[i, r]
                 for c in range(3):
-                    before[r, c] = tree.turn[i, r, c]
+                    before[r, c] = turn[i, r, c]
             else:
                 P[i, r] = P[p, r]
                 for k in range(3):
-                    P[i, r] += R[p, r, k] * tree.offset[i, k]
+                    P[i, r] += R[p, r, k] * offset[i, k]
                 for c in range(3):
                     before[r, c] = 0.0
                     for k in range(3):
-                        before[r, c] += R[p, r, k] * tree.turn[i, k, c]
-        x, y, z = tree.axis[i]
-        position = q[i] - tree.reference[i]
+                        before[r, c] += R[p, r, k] * turn[i, k, c]
+        x, y, z = axis[i]
+        position = q[i] - reference[i]
         ax = before[0, 0] * x + before[0, 1] * y + before[0, 2] * z
         ay = before[1, 0] * x + before[1, 1] * y + before[1, 2] * z
         az = before[2, 0] * x + before[2, 1] * y + before[2, 2] * z
-        if tree.hinge[i]:
+        if hinge[i]:
             sine, cosine = np.sin(position), np.cos(position)
             versine = 1.0 - cosine  # Rodrigues' formula
             xy, xz, yz = versine * x * y, versine * x * z, versine * y * z
-            turn[0, 0], turn[0, 1], turn[0, 2] = cosine + versine * x * x, xy - sine * z, xz + sine * y
-            turn[1, 0], turn[1, 1], turn[1, 2] = xy + sine * z, cosine + versine * y * y, yz - sine * x
-            turn[2, 0], turn[2, 1], turn[2, 2] = xz - sine * y, yz + sine * x, cosine + versine * z * z
+            turned[0, 0], turned[0, 1], turned[0, 2] = cosine + versine * x * x, xy - sine * z, xz + sine * y
+            turned[1, 0], turned[1, 1], turned[1, 2] = xy + sine * z, cosine + versine * y * y, yz - sine * x
+            turned[2, 0], turned[2, 1], turned[2, 2] = xz - sine * y, yz + sine * x, cosine + versine * z * z
             for r in range(3):
                 for c in range(3):
-                    R[i, r, c] = before[r, 0] * turn[0, c] + before[r, 1] * turn[1, c] + before[r, 2] * turn[2, c]
+                    R[i, r, c] = before[r, 0] * turned[0, c] + before[r, 1] * turned[1, c] + before[r, 2] * turned[2, c]
             S[i, 0] = P[i, 1] * az - P[i, 2] * ay
             S[i, 1] = P[i, 2] * ax - P[i, 0] * az
             S[i, 2] = P[i, 0] * ay - P[i, 1] * ax
@@ -178,41 +225,41 @@ def _place(tree: Tree, q: np.ndarray, S: np.ndarray, bodies: np.ndarray) -> None
             P[i, 2] += position * az
             S[i, 0], S[i, 1], S[i, 2] = ax, ay, az
             S[i, 3], S[i, 4], S[i, 5] = 0.0, 0.0, 0.0
-        m = tree.mass[i]
+        m = mass[i]
         cx, cy, cz = P[i, 0], P[i, 1], P[i, 2]
         for k in range(3):
-            cx += R[i, 0, k] * tree.centre[i, k]
-            cy += R[i, 1, k] * tree.centre[i, k]
-            cz += R[i, 2, k] * tree.centre[i, k]
+            cx += R[i, 0, k] * centre[i, k]
+            cy += R[i, 1, k] * centre[i, k]
+            cz += R[i, 2, k] * centre[i, k]
         for r in range(3):
             for c in range(3):
                 world[r, c] = 0.0
                 for k in range(3):
-                    world[r, c] += R[i, r, k] * tree.inertia[i, k, c]
+                    world[r, c] += R[i, r, k] * inertia[i, k, c]
         for r in range(3):
             for c in range(3):
-                turn[r, c] = 0.0
+                turned[r, c] = 0.0
                 for k in range(3):
-                    turn[r, c] += world[r, k] * R[i, c, k]
+                    turned[r, c] += world[r, k] * R[i, c, k]
         bodies[i, 0], bodies[i, 1], bodies[i, 2], bodies[i, 3] = m, m * cx, m * cy, m * cz
-        bodies[i, 4] = turn[0, 0] + m * (cy * cy + cz * cz)
-        bodies[i, 5] = turn[1, 1] + m * (cx * cx + cz * cz)
-        bodies[i, 6] = turn[2, 2] + m * (cx * cx + cy * cy)
-        bodies[i, 7] = turn[0, 1] - m * cx * cy
-        bodies[i, 8] = turn[0, 2] - m * cx * cz
-        bodies[i, 9] = turn[1, 2] - m * cy * cz
+        bodies[i, 4] = turned[0, 0] + m * (cy * cy + cz * cz)
+        bodies[i, 5] = turned[1, 1] + m * (cx * cx + cz * cz)
+        bodies[i, 6] = turned[2, 2] + m * (cx * cx + cy * cy)
+        bodies[i, 7] = turned[0, 1] - m * cx * cy
+        bodies[i, 8] = turned[0, 2] - m * cx * cz
+        bodies[i, 9] = turned[1, 2] - m * cy * cz
 
 
 @numba.njit(cache=True)
-def _move(
-    tree: Tree, S: np.ndarray, v: np.ndarray, a: np.ndarray, V: np.ndarray, A: np.ndarray, Sdot: np.ndarray
-) -> None:
+def _move(tree: Tree, v: np.ndarray, a: np.ndarray, s: Scratch) -> None:
     """Set the velocities V, accelerations A (n, 6), and how the axes change Sdot (n, 6), at speeds v and dv/dt a."""
+    S, V, A, Sdot = s.S, s.V, s.A, s.Sdot
+    parent, gravity = tree.parent, tree.gravity
     for i in range(len(v)):
-        p = tree.parent[i]
+        p = parent[i]
         for k in range(6):
             V[i, k] = S[i, k] * v[i] + (0.0 if p < 0 else V[p, k])
-            A[i, k] = S[i, k] * a[i] + (A[p, k] if p >= 0 else (-tree.gravity[k] if k < 3 else 0.0))
+            A[i, k] = S[i, k] * a[i] + (A[p, k] if p >= 0 else (-gravity[k] if k < 3 else 0.0))
             Sdot[i, k] = 0.0
         _add_motion_cross(V[i], S[i], 1.0, Sdot[i])
         for k in range(6):
@@ -220,14 +267,13 @@ def _move(
 
 
 @numba.njit(cache=True)
-def inertia_and_bias(tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b: np.ndarray) -> None:
+def inertia_and_bias(tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b: np.ndarray, s: Scratch) -> None:
     """Set M (n, n) and b (n,) of ``M a + b = tau`` at positions q (n,) and speeds v (n,)."""
     n = len(q)
-    S, bodies = np.empty((n, 6)), np.empty((n, 10))
-    V, A, Sdot, F = np.empty((n, 6)), np.empty((n, 6)), np.empty((n, 6)), np.empty((n, 6))
-    momentum = np.empty(6)
-    _place(tree, q, S, bodies)
-    _move(tree, S, v, np.zeros(n), V, A, Sdot)
+    S, bodies, V, A, F, momentum = s.S, s.bodies, s.V, s.A, s.F, s.few[0]
+    parent = tree.parent
+    _place(tree, q, s)
+    _move(tree, v, s.zero, s)
     M[:] = 0.0
     for i in range(n):
         _momentum(bodies[i], A[i], F[i])
@@ -235,7 +281,7 @@ def inertia_and_bias(tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b:
         _add_force_cross(V[i], momentum, 1.0, F[i])
     for i in range(n - 1, -1, -1):
         b[i] = _dot(S[i], F[i])
-        p = tree.parent[i]
+        p = parent[i]
         if p >= 0:
             for k in range(6):
                 F[p, k] += F[i, k]
@@ -245,7 +291,7 @@ def inertia_and_bias(tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b:
         M[i, i] = _dot(S[i], momentum)
         while p >= 0:
             M[i, p] = _dot(S[p], momentum)
-            p = tree.parent[p]
+            p = parent[p]
     for i in range(n):
         for j in range(i):
             M[j, i] = M[i, j]
@@ -253,27 +299,36 @@ def inertia_and_bias(tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b:
 
 @numba.njit(cache=True)
 def derivatives(
-    tree: Tree, q: np.ndarray, v: np.ndarray, a: np.ndarray, by_q: np.ndarray, by_v: np.ndarray, M: np.ndarray
+    tree: Tree,
+    q: np.ndarray,
+    v: np.ndarray,
+    a: np.ndarray,
+    by_q: np.ndarray,
+    by_v: np.ndarray,
+    M: np.ndarray,
+    s: Scratch,
 ) -> None:
     """Set the derivatives (n, n) of the forces ``M a + b`` by q, by v, and by a: M."""
     n = len(q)
-    S, bodies = np.empty((n, 6)), np.empty((n, 10))
-    V, A, Sdot, F = np.empty((n, 6)), np.empty((n, 6)), np.empty((n, 6)), np.empty((n, 6))
-    Sddot, B = np.zeros((n, 6)), np.empty((n, 6, 6))
-    momentum, unit, crossed, column, other = np.empty(6), np.zeros(6), np.empty(6), np.empty(6), np.empty(6)
-    _place(tree, q, S, bodies)
-    _move(tree, S, v, a, V, A, Sdot)
+    S, bodies, V, A, Sdot, Sddot, F, B = s.S, s.bodies, s.V, s.A, s.Sdot, s.Sddot, s.F, s.B
+    momentum, unit, crossed, column, other = s.few[0], s.few[1], s.few[2], s.few[3], s.few[4]
+    along, turned = s.few[5], s.few[6]
+    parent, gravity = tree.parent, tree.gravity
+    unit[:] = 0.0
+    Sddot[:] = 0.0
+    _place(tree, q, s)
+    _move(tree, v, a, s)
     by_q[:] = 0.0
     by_v[:] = 0.0
     M[:] = 0.0
     for i in range(n):
-        p = tree.parent[i]
+        p = parent[i]
         if p >= 0:
             _add_motion_cross(A[p], S[i], 1.0, Sddot[i])
             _add_motion_cross(V[p], Sdot[i], 1.0, Sddot[i])
         else:  # the world's acceleration, upwards
             for k in range(3):
-                crossed[k], crossed[k + 3] = -tree.gravity[k], 0.0
+                crossed[k], crossed[k + 3] = -gravity[k], 0.0
             _add_motion_cross(crossed, S[i], 1.0, Sddot[i])
         _momentum(bodies[i], A[i], F[i])
         _momentum(bodies[i], V[i], momentum)
@@ -290,7 +345,6 @@ def derivatives(
             for r in range(6):
                 B[i, r, c] = column[r] - other[r]
             unit[c] = 0.0
-    along, turned = np.empty(6), np.empty(6)
     for i in range(n - 1, -1, -1):
         # forces on i's subtree as joint i moves (along, turned, momentum), felt by every joint that carries it
         _momentum(bodies[i], S[i], momentum)
@@ -315,8 +369,8 @@ def derivatives(
                 by_v[j, i] = _dot(S[j], turned)
             by_q[i, j] = _dot(column, Sdot[j]) + _dot(momentum, Sddot[j])
             by_v[i, j] = _dot(column, S[j]) + 2.0 * _dot(momentum, Sdot[j])
-            j = tree.parent[j]
-        p = tree.parent[i]
+            j = parent[j]
+        p = parent[i]
         if p >= 0:
             for k in range(6):
                 F[p, k] += F[i, k]

@@ -19,6 +19,8 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     # stable-baselines3 and SBX share one: SBX is built on it. Named first, torch stays the CPU build.
     "sbx": ("torch==2.13.0", "stable-baselines3==2.9.2", "sbx-rl==0.28.0", *_SIMULATION),
     "rlox": ("torch==2.13.0", "rlox==1.2.0", *_SIMULATION),
+    # with pin 4.1 this Crocoddyl ignores gravity
+    "croc": ("crocoddyl==3.2.1", "pin==4.0.0"),
     "rltools": ("rltools==2.2.1", "mkl==2026.2.0", "mkl-include==2026.2.0", *_SIMULATION),
 }
 
