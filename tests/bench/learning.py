@@ -129,11 +129,17 @@ CASES = (
     ),
     *(
         Case(f"{learner}-pendulum", "roborl/PendulumSwingup-v1", steps, 5, f"mean at least {wanted}", learner, 100)
-        for learner, steps, wanted in (("ddpg", 20_000, -165), ("td3", 20_000, -165), ("ppo", 100_000, -190))
+        for learner, steps, wanted in (
+            *(("ddpg", 20_000, -165), ("td3", 20_000, -165)),
+            *(("ppo", 100_000, -190), ("trpo", 100_000, -190)),
+        )
     ),
     *(
         Case(f"{learner}-inverted-pendulum", "roborl/InvertedPendulum-v1", steps, 3, "1000", learner)
-        for learner, steps in (("ddpg", 20_000), ("td3", 20_000), ("sac", 20_000), ("ppo", 100_000))
+        for learner, steps in (
+            *(("ddpg", 20_000), ("td3", 20_000), ("sac", 20_000)),
+            *(("ppo", 100_000), ("trpo", 100_000), ("npg", 100_000)),
+        )
     ),
     Case("ppo-cartpole-swingup", "roborl/CartpoleSwingup-v1", 1_000_000, 3, "at least 750", "ppo"),
     Case(
