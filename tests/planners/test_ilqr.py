@@ -310,3 +310,12 @@ def test_the_cartpole_swings_up_from_random_starts(kind: str) -> None:
         sim.fields.qvel[0] = rng.uniform(-1.0, 1.0, 2)
         swung_up += has_swung_up(ILQR(dynamics, config, seed=seed).plan(sim.state()), dynamics)
     assert swung_up >= 18
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_poles_swing_up_from_hanging() -> None:
+    dynamics = smooth("mujoco", "DoubleCartpoleSwingup")
+    config = ILQRConfig(horizon_s=3.0, start_noise=0.1, start_regularization=1.0)
+    for seed in range(3):
+        assert has_swung_up(ILQR(dynamics, config, seed=seed).plan(started("DoubleCartpoleSwingup", seed)), dynamics)
