@@ -146,7 +146,8 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     },
     # 5525 and 5902 over 1000 steps in two seeds; 4396 with half the samples, exponent 0.25.
     ("icem", "HalfCheetah"): {"horizon_s": 1.0, "samples": 80, "elites": 10, "exponent": 0.5},
-    # A horizon that grows finds the way with the fewest swings; 3 s at once, or one of 2 s, end in worse ones.
+    # -133.4 over 100 fixed initial states, 1.5 below the optimum. A horizon that grows finds the way with the fewest
+    # swings; 3 s at once end in one with more of them from most states, and 1 s (the default) leans on the motor.
     ("ilqr", "PendulumSwingup"): {"horizon_s": 3.0, "growth_s": 0.25},
     # Hanging is a stationary point of the smooth cost. 867 in each of three seeds.
     ("ilqr", "CartpoleSwingup"): {"horizon_s": 1.0, "start_noise": 0.1},

@@ -224,7 +224,7 @@ class RigidBodyDynamics(SmoothDynamics):
         self.body = RigidBody(model, task.control_dt / self._substeps)
         self.leaves_out = _constraints(model)
         self._plant = None if self.body.plant is None else self.body.plant._replace(substeps=self._substeps)
-        self._law = None if self.space.nrest else _law(task, model.nu)
+        self._law = None if self.space.nrest else _law(task, sim.model.nu)
 
     @property
     def space(self) -> StateSpace:
@@ -272,8 +272,8 @@ class RigidBodyDynamics(SmoothDynamics):
         if self._plant is None or self._law is None:
             return super().follow(at, X, U, k, K, lengths, gaps)
         self.steps += len(lengths) * len(U)
-        arrays = (np.ascontiguousarray(part) for part in (X, U, k, K, lengths, gaps))
-        return follow(self._plant, self._law, *arrays, self.action_low, self.action_high)
+        X, U, k, K, lengths, gaps = (np.ascontiguousarray(part) for part in (X, U, k, K, lengths, gaps))
+        return follow(self._plant, self._law, X, U, k, K, lengths, gaps, self.action_low, self.action_high)
 
     def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return derivatives: of physics analytic, of the task's control law by centred differences."""

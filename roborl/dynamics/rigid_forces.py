@@ -172,7 +172,7 @@ class JointForces:
         borne = None if self._compensation is None else self._compensation.tree()
         if borne is None:
             borne = tree._replace(mass=np.zeros_like(tree.mass), inertia=np.zeros_like(tree.inertia))
-        ranges = [np.array(pair) for pair in (self._ctrl_range, self._force_range, self._joint_range)]
+        ctrl_range, force_range, joint_range = map(np.array, (self._ctrl_range, self._force_range, self._joint_range))
         numbers = Forces(
             self._stiffness,
             self._rest,
@@ -188,7 +188,9 @@ class JointForces:
             self._bias,
             self._by_length,
             self._by_speed,
-            *ranges,
+            ctrl_range,
+            force_range,
+            joint_range,
             self._by_motor,
             self._in_line,
             self._constant_damping,

@@ -132,6 +132,13 @@ class _Trial(NamedTuple):
         return float(np.abs(self.gaps).sum())
 
 
+def _left_regularization(plan: Plan, config: ILQRConfig) -> float:
+    """Return the regularisation to go on from a plan with: more, if that took no step, as else none would be again."""
+    mu = plan.stats.get("regularization", 0.0)
+    stuck = plan.stats.get("iterations") == 0.0 and plan.stats.get("converged") == 0.0
+    return mu if stuck and mu <= config.max_regularization else config.start_regularization
+
+
 class ILQR(Planner):
     """Plans by iLQR with any dynamics that have derivatives.
 
@@ -173,7 +180,8 @@ class ILQR(Planner):
         if warm_start is None:
             plan = self._begun_anew(x0)
         else:
-            plan = self._improved(x0, self._begin(x0, warm_start), self.config.warm_iterations)
+            mu = _left_regularization(warm_start, self.config)
+            plan = self._improved(x0, self._begin(x0, warm_start), self.config.warm_iterations, mu)
         plan.stats["steps"] = float(self.dynamics.steps - steps_before)
         return plan
 
@@ -199,9 +207,10 @@ class ILQR(Planner):
         passes = self.config.iterations - left + plan.stats["passes"]
         return replace(plan, stats=plan.stats | {"iterations": taken + plan.stats["iterations"], "passes": passes})
 
-    def _improved(self, x0: SimState, trial: _Trial, iterations: int) -> Plan:
-        """Return the plan that so many iterations at most lead to."""
-        config, mu, change = self.config, self.config.start_regularization, 1.0
+    def _improved(self, x0: SimState, trial: _Trial, iterations: int, mu: float | None = None) -> Plan:
+        """Return the plan that so many iterations at most lead to; mu: the first one's; None: the configuration's."""
+        config, change = self.config, 1.0
+        mu = config.start_regularization if mu is None else mu
         k, K = np.zeros_like(trial.U), np.zeros((*trial.U.shape, self._smooth.space.ndx))
         penalty, taken, converged, promised = 0.0, 0, False, np.inf
         models: _Models | None = None
@@ -236,6 +245,8 @@ class ILQR(Planner):
                     mu = mu * change if mu * change > config.min_regularization else 0.0
                 else:  # the models did not hold so far: trust them less
                     mu, change = self._raised(mu, change)
+        if taken == 0 and trial.gap > 0.0:
+            trial = self._closed(x0, trial, K)
         stats = {
             "iterations": float(taken),
             "converged": float(converged),
@@ -245,6 +256,13 @@ class ILQR(Planner):
             "passes": float(passes),
         }
         return Plan(trial.U, trial.cost, stats, trial.X, K)
+
+    def _closed(self, x0: SimState, trial: _Trial, K: np.ndarray) -> _Trial:
+        """Return what following a trajectory with gains leads to: no gaps, if no step closes them; itself, if none."""
+        k, whole = np.zeros_like(trial.U), np.ones(1)
+        X, U = self._smooth.follow(x0, trial.X, trial.U, k, K, whole, trial.gaps)
+        cost = float(trajectory_costs(self._smooth, x0, X, U)[0])
+        return _Trial(X[0], U[0], cost, np.zeros_like(trial.gaps)) if np.isfinite(cost) else trial
 
     def _raised(self, mu: float, change: float) -> tuple[float, float]:
         """Return more regularisation, and by how much it grew."""

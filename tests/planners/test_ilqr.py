@@ -234,6 +234,22 @@ def test_numbers_that_are_none_are_errors_and_never_plans() -> None:
         ILQR(Broken("rollouts"), config).plan(START, Plan(np.ones((HORIZON, 2)), 0.0))
 
 
+def test_a_plan_whose_step_fails_is_followed_and_the_next_one_is_regularised_more() -> None:
+    # no step is good enough: what is left of gaps would stay, and the next plan from this one would fail as it did
+    dynamics, first = linear(), warm_start("points")
+    planner = ILQR(dynamics, ILQRConfig(horizon_s=HORIZON_S))
+    planner._search = lambda *_: None
+    assert first is not None
+    stuck = planner.plan(START, first)
+    assert stuck.X is not None and stuck.stats["iterations"] == 0 and stuck.stats["gap"] == 0.0
+    np.testing.assert_allclose(dynamics.predict(START, stuck.X[:-1], stuck.U), stuck.X[1:], atol=1e-12)
+    assert np.array_equal(stuck.X[0], START.physics[0])
+    again = planner.plan(START, stuck)
+    assert again.stats["regularization"] == 2.0 * stuck.stats["regularization"] > 0.0
+    going_on = ILQR(dynamics, planner.config).plan(START, again)
+    assert going_on.stats["iterations"] == 1 and going_on.cost < stuck.cost
+
+
 def test_where_every_step_diverges_the_best_plan_is_flagged() -> None:
     plan = ILQR(Broken("rollouts"), ILQRConfig(horizon_s=HORIZON_S, max_regularization=1e4)).plan(START)
     assert plan.stats["converged"] == 0 and plan.stats["iterations"] == 0
@@ -310,3 +326,12 @@ def test_the_cartpole_swings_up_from_random_starts(kind: str) -> None:
         sim.fields.qvel[0] = rng.uniform(-1.0, 1.0, 2)
         swung_up += has_swung_up(ILQR(dynamics, config, seed=seed).plan(sim.state()), dynamics)
     assert swung_up >= 18
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_poles_swing_up_from_hanging() -> None:
+    dynamics = smooth("mujoco", "DoubleCartpoleSwingup")
+    config = ILQRConfig(horizon_s=3.0, start_noise=0.1, start_regularization=1.0)
+    for seed in range(3):
+        assert has_swung_up(ILQR(dynamics, config, seed=seed).plan(started("DoubleCartpoleSwingup", seed)), dynamics)

@@ -8,6 +8,7 @@ import pytest
 
 from roborl import presets, tasks
 from roborl.errors import ConfigError, UnknownName
+from roborl.models.arms import ARMS, arm, tool_position
 from roborl.planners.contract import Plan
 from roborl.planners.mpc import MPCPolicy, make_planner, plan_episodes
 from roborl.planners.mppi import MPPI
@@ -173,6 +174,21 @@ def test_icem_swings_up_and_runs(name: str, replan_steps: int, least: float) -> 
     planner = make_planner("icem", tasks.load(name), presets.settings("icem", name))
     results = plan_episodes(planner, episodes=3, seed=10000, replan_steps=replan_steps)
     assert results.returns.mean() >= least
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ARMS)
+def test_ilqr_brings_the_tool_of_an_arm_within_5_mm_of_goals(name: str) -> None:
+    task = tasks.load("ArmReach", arm=name)
+    results = plan_episodes(make_planner("ilqr", task, dynamics="rigid", substeps=4), episodes=10, seed=10000)
+    sim, joints = Sim(task, 1, num_threads=1), len(arm(name).joints)
+    for episode in results.episodes:
+        sim.seed(np.array([episode.seed], np.uint64))
+        sim.reset()
+        tool = tool_position(np, arm(name), episode.qpos[:, :joints])
+        distance = np.linalg.norm(tool - sim.fields.memory["goal"], axis=1)
+        assert (distance[50:] < 0.005).all()  # from 2 s on
 
 
 @pytest.mark.slow
