@@ -161,7 +161,7 @@ RUNS: dict[tuple[str, str], dict[str, Any]] = {
     **{(learner, "InvertedPendulum"): {"steps": 20_000} for learner in ("sac", "td3", "ddpg")},
     ("sac", "ArmReach"): {"steps": 40_000},
     ("sac", "ArmPush"): {"steps": 500_000, "num_envs": 8, "checkpoint_every": 50_000},
-    ("ppo", "PendulumSwingup"): {"steps": 100_000, "num_envs": 4},
+    **{(learner, "PendulumSwingup"): {"steps": 100_000, "num_envs": 4} for learner in ("ppo", "trpo", "npg")},
     **{
         (learner, "CartpoleSwingup"): {
             "steps": 1_000_000,
