@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 
 from roborl.nn.collapse import collapse_metrics, feature_rank
@@ -11,6 +13,12 @@ def test_the_rank_is_how_few_directions_hold_99_percent_of_the_energy() -> None:
     # 10, 2: 100 / 104 = 0.96 is not.
     assert feature_rank(torch.diag(torch.tensor([10.0, 2.0]))) == 2
     assert feature_rank(torch.randn(500, 16, generator=torch.Generator().manual_seed(0))) == 16
+
+
+def test_features_that_are_not_finite_have_no_rank_and_large_ones_have() -> None:
+    for value in (math.nan, math.inf):
+        assert feature_rank(torch.tensor([[1.0, value], [0.0, 1.0]])).isnan()
+    assert feature_rank(torch.full((4, 3), 1e18)) == 1  # the sum of squares, 4e36, is still a float32
 
 
 def test_a_unit_that_does_the_same_in_all_states_is_dead_and_so_is_a_policy() -> None:
