@@ -34,10 +34,11 @@ _ARM_REACH = {
     "normalize_obs": True,
 }
 
-# After 100,000 steps of 4 environments -177 over 100 fixed initial states (seed 0); without the annealing, with
-# init_log_std -0.5 and 8 environments, -200.
+# After 100,000 steps of 4 environments -145, -150 and -156 over 100 fixed initial states (seeds 0 to 2); with gamma 0.9
+# and the default trace -208 and -190 (seeds 0 and 1).
 _PPO_PENDULUM = {
-    "gamma": 0.9,
+    "gamma": 0.95,
+    "gae_lambda": 0.9,
     "rollout_size": 1024,
     "actor_lr": 1e-3,
     "critic_lr": 1e-3,
