@@ -188,15 +188,16 @@ class ILQR(Planner):
     def _begun_anew(self, x0: SimState) -> Plan:
         """Return a plan that begins with drawn actions; where its horizon grows, iterations are shared out evenly."""
         U, X, left, taken = self._drawn_actions(), self._smooth.coordinates(x0), self.config.iterations, 0.0
+        mu = self.config.start_regularization
         if self.config.growth_s == 0.0:
-            return self._improved(x0, self._begin(x0, Plan(U, 0.0)), left)
+            return self._improved(x0, self._begin(x0, Plan(U, 0.0)), left, mu)
         growth = max(round(self.config.growth_s / self.dynamics.control_dt), 1)
         lengths = range(growth, self.horizon, growth)
 
         def improved(length: int, iterations: int) -> Plan:
             standing = np.repeat(X[-1:], length + 1 - len(X), axis=0)
             trial = self._begin(x0, Plan(U[:length], 0.0, X=np.concatenate((X, standing))))
-            return self._improved(x0, trial, max(iterations, 1))
+            return self._improved(x0, trial, max(iterations, 1), mu)
 
         for i, length in enumerate(lengths):
             plan = improved(length, left // (len(lengths) + 1 - i))
@@ -207,10 +208,9 @@ class ILQR(Planner):
         passes = self.config.iterations - left + plan.stats["passes"]
         return replace(plan, stats=plan.stats | {"iterations": taken + plan.stats["iterations"], "passes": passes})
 
-    def _improved(self, x0: SimState, trial: _Trial, iterations: int, mu: float | None = None) -> Plan:
-        """Return the plan that so many iterations at most lead to; mu: the first one's; None: the configuration's."""
+    def _improved(self, x0: SimState, trial: _Trial, iterations: int, mu: float) -> Plan:
+        """Return the plan that so many iterations at most lead to, the first one regularised by mu."""
         config, change = self.config, 1.0
-        mu = config.start_regularization if mu is None else mu
         k, K = np.zeros_like(trial.U), np.zeros((*trial.U.shape, self._smooth.space.ndx))
         penalty, taken, converged, promised = 0.0, 0, False, np.inf
         models: _Models | None = None

@@ -234,11 +234,13 @@ def test_numbers_that_are_none_are_errors_and_never_plans() -> None:
         ILQR(Broken("rollouts"), config).plan(START, Plan(np.ones((HORIZON, 2)), 0.0))
 
 
-def test_a_plan_whose_step_fails_is_followed_and_the_next_one_is_regularised_more() -> None:
+def test_a_plan_whose_step_fails_is_followed_and_the_next_one_is_regularised_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # no step is good enough: what is left of gaps would stay, and the next plan from this one would fail as it did
     dynamics, first = linear(), warm_start("points")
     planner = ILQR(dynamics, ILQRConfig(horizon_s=HORIZON_S))
-    planner._search = lambda *_: None
+    monkeypatch.setattr(planner, "_search", lambda *_: None)
     assert first is not None
     stuck = planner.plan(START, first)
     assert stuck.X is not None and stuck.stats["iterations"] == 0 and stuck.stats["gap"] == 0.0
