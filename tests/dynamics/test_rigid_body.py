@@ -61,10 +61,14 @@ EVERYTHING = """
 """
 """Every kind of joint and of force that is modelled, joints away from their bodies' middles, other zeros than 0."""
 
+HINGES = EVERYTHING.replace("<freejoint/>", '<joint type="slide" axis="1 0 1" damping="0.2"/>')
+HINGES = HINGES.replace('type="ball"', 'type="hinge" axis="1 1 0"')
+"""The same without free and ball joints, which is compiled."""
+
 
 def compiled(name: str) -> mujoco.MjModel:
-    if name == "everything":
-        return mujoco.MjModel.from_xml_string(EVERYTHING)
+    if name in ("everything", "hinges"):
+        return mujoco.MjModel.from_xml_string(EVERYTHING if name == "everything" else HINGES)
     return models.compile_spec(models.load(name)) if name.startswith("gymnasium/") else compile_task(tasks.load(name))
 
 
@@ -84,7 +88,7 @@ def put(model: mujoco.MjModel, data: mujoco.MjData, x: np.ndarray, ctrl: np.ndar
     data.qpos, data.qvel, data.ctrl = x[: model.nq], x[model.nq :], ctrl
 
 
-@pytest.mark.parametrize("name", ["everything", *MODELS])
+@pytest.mark.parametrize("name", ["everything", "hinges", *MODELS])
 def test_accelerations_are_those_of_mujoco(name: str) -> None:
     model = compiled(name)
     body, data = RigidBody(model), mujoco.MjData(model)
@@ -97,7 +101,7 @@ def test_accelerations_are_those_of_mujoco(name: str) -> None:
 
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)
-@pytest.mark.parametrize("name", ["everything", *TASKS])
+@pytest.mark.parametrize("name", ["everything", "hinges", *TASKS])
 def test_a_step_is_mujocos_where_no_constraint_acts_and_its_derivatives_are_right(
     name: str, integrator: mujoco.mjtIntegrator
 ) -> None:
@@ -107,6 +111,7 @@ def test_a_step_is_mujocos_where_no_constraint_acts_and_its_derivatives_are_righ
     model.opt.integrator = integrator
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
     body, data, n = RigidBody(model), mujoco.MjData(model), 20
+    assert (body.plant is None) == bool(body.space.quats)  # what has no orientations is compiled
     x, ctrl = random_states(model, n, seed=1)
     after, A, B = body.derivatives(x, ctrl)
     np.testing.assert_array_equal(after, body.step(x, ctrl))
