@@ -56,9 +56,9 @@ def run(name: str, seed: int) -> None:
         command = ["train", "ppo", TASK, *options, "--out", str(folder)]
     answer(*ROBORL, *command, "--quiet", "--json")
     rows = [row for row in read_metrics(folder) if all(row.get(key) is not None for key in CURVES)]
-    picked = np.array_split(rows, min(POINTS, len(rows)))
-    curves = {key: [round(float(np.mean([r[key] for r in part])), 4) for part in picked] for key in CURVES}
-    steps = [int(part[-1]["env_steps"]) for part in picked]
+    picked = np.array_split(np.arange(len(rows)), min(POINTS, len(rows)))
+    curves = {key: [round(float(np.mean([rows[i][key] for i in part])), 4) for part in picked] for key in CURVES}
+    steps = [rows[part[-1]]["env_steps"] for part in picked]
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_json(out, {"case": name, "seed": seed, "env_steps": steps} | curves)
 
