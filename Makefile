@@ -40,3 +40,4 @@ bench: $(STAMP)
 
 bench-learning: $(STAMP)
 	$(BIN)/python tests/bench/learning.py
+	$(BIN)/python tests/bench/collapse.py
