@@ -17,7 +17,7 @@ from torch import Tensor
 from roborl.errors import ConfigError, check_count, check_in, check_range
 from roborl.nn.compile import Compiler
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.mlp import PRECISIONS
+from roborl.nn.mlp import ACTIVATIONS, PRECISIONS
 from roborl.nn.normalizer import update_normalizer
 from roborl.nn.tree import Tree, tree_map
 
@@ -226,7 +226,7 @@ class OnPolicyLearner(Learner):
     """A learner from rollouts of its present policy.
 
     Its configuration has ``rollout_size`` (steps between two calls of `learn`, all environments together, rounded up to
-    whole steps of each) and ``gamma``.
+    whole steps of each) and ``gamma``; `check_on_policy` validates what roborl's own have.
 
     The policy, its normalisers included, stays as it is during a rollout; `observe` is called once after each.
     """
@@ -263,6 +263,17 @@ def check_off_policy(config: Any) -> None:
     for name in ("actor_lr", "critic_lr"):
         check_range(name, getattr(config, name), 0.0, 1.0)
     check_in("precision", config.precision, PRECISIONS)
+
+
+def check_on_policy(config: Any) -> None:
+    """Raise ConfigError unless the settings that all of roborl's on-policy learners have are in their ranges."""
+    check_widths("hidden", config.hidden)
+    check_in("activation", config.activation, ACTIVATIONS)
+    check_count("rollout_size", config.rollout_size, 1)
+    check_range("gamma", config.gamma, 0.0, 1.0)
+    for name in ("normalize_obs", "normalize_reward"):
+        check_in(name, getattr(config, name), (False, True))
+    check_range("init_log_std", config.init_log_std)
 
 
 def check_widths(field: str, got: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from roborl.registry import short_name
+
 # Small networks with a large step: these tasks have up to 17 observations and one action, and an update of 256-wide
 # networks costs ten times as much. PendulumSwingup ends within 8 of the optimum in each of 5 seeds.
 _SMALL = {"hidden": (64, 64), "batch_size": 128, "actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3}
@@ -191,13 +193,9 @@ def settings(method: str, task: str) -> dict[str, Any]:
         method: a learner's or a planner's name.
         task: a task's id; the prefix "roborl/" and the version may be left out.
     """
-    return dict(PRESETS.get((method, _short(task)), {}))
+    return dict(PRESETS.get((method, short_name(task)), {}))
 
 
 def run(learner: str, task: str) -> dict[str, Any]:
     """Return the fields of a run, as its steps, that differ from their defaults; see `settings`."""
-    return dict(RUNS.get((learner, _short(task)), {}))
-
-
-def _short(task: str) -> str:
-    return task.removeprefix("roborl/").removesuffix("-v1")
+    return dict(RUNS.get((learner, short_name(task)), {}))

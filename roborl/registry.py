@@ -17,6 +17,11 @@ from roborl.errors import UnknownName, UsageError
 T = TypeVar("T")
 
 
+def short_name(task: str) -> str:
+    """Return a task's id without the prefix and version that all of roborl's have: "roborl/Hopper-v1" -> "Hopper"."""
+    return task.removeprefix("roborl/").removesuffix("-v1")
+
+
 def named_class(kind: str, name: str, places: Mapping[str, str]) -> Any:
     """Return a class by name.
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from roborl.errors import UnknownName, UsageError
-from roborl.registry import class_from_file, named_class
+from roborl.registry import class_from_file, named_class, short_name
 
 if TYPE_CHECKING:
     from roborl.task import Task
@@ -79,8 +79,8 @@ def _task_class(name: str) -> type[Task]:
     for point in metadata.entry_points(group=ENTRY_POINTS):
         if point.name == name:
             return point.load()
-    short = {task_id.removeprefix("roborl/").removesuffix("-v1"): task_id for task_id in TASKS}
-    task_id = short.get(name.removeprefix("roborl/").removesuffix("-v1"), name)
+    short = {short_name(task_id): task_id for task_id in TASKS}
+    task_id = short.get(short_name(name), name)
     if task_id not in TASKS:
         raise UnknownName("task", name, names())
     return named_class("task", task_id, TASKS)

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from roborl.data.returns import gae, weighted_mean
-from roborl.errors import ConfigError, check_count, check_in, check_range
-from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
+from roborl.errors import check_in, check_range
+from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, check_on_policy
 from roborl.nn.actor import GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.compile import Compiler
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
+from roborl.nn.mlp import Layers, init_orthogonal, mlp
 from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized, scale_rewards
 from roborl.nn.tree import tree_map
 
@@ -63,19 +63,12 @@ class A2CConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of one or more widths, as (64, 64), got {self.hidden!r}")
-        for width in self.hidden:
-            check_count("each width in hidden", width, 1)
-        check_in("activation", self.activation, ACTIVATIONS)
-        check_count("rollout_size", self.rollout_size, 1)
-        for name in ("actor_lr", "critic_lr", "gamma", "gae_lambda"):
+        check_on_policy(self)
+        for name in ("actor_lr", "critic_lr", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
         check_range("entropy_coefficient", self.entropy_coefficient, 0.0)
         check_range("max_grad_norm", self.max_grad_norm, 0.0, open_low=True)
-        for name in ("anneal", "normalize_obs", "normalize_reward"):
-            check_in(name, getattr(self, name), (False, True))
-        check_range("init_log_std", self.init_log_std)
+        check_in("anneal", self.anneal, (False, True))
 
 
 class A2CState(NamedTuple):
@@ -131,9 +124,9 @@ def update(state: A2CState, rollout: Rollout, config: A2CConfig, critic_group: s
     """Take one step of actor and critic on a whole rollout; pure."""
     steps, n = rollout.reward.shape
     live = rollout.live.reshape(-1)
-    returns, reward = state.returns, rollout.reward
-    if config.normalize_reward:
-        returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
+    returns, reward = scale_rewards(
+        state.returns, rollout.reward, rollout.return_so_far, rollout.live, config.normalize_reward
+    )
     flat = {group: obs.reshape((steps + 1) * n, -1) for group, obs in rollout.obs.items()}
     obs = normalized(state.normalizer, flat, config.normalize_obs)
 

@@ -20,15 +20,15 @@ from torch import Tensor
 
 from roborl.data.returns import gae, standardized, weighted_mean
 from roborl.data.rollout import epoch
-from roborl.errors import ConfigError, check_count, check_in, check_range
-from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
+from roborl.errors import check_count, check_in, check_range
+from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, check_on_policy
 from roborl.nn.actor import GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.collapse import collapse_metrics
 from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp, mlp_and_features
+from roborl.nn.mlp import Layers, init_orthogonal, mlp, mlp_and_features
 from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized, scale_rewards
 from roborl.nn.tree import Tree, tree_map
 
@@ -93,26 +93,21 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of one or more widths, as (64, 64), got {self.hidden!r}")
-        for width in self.hidden:
-            check_count("each width in hidden", width, 1)
-        check_in("activation", self.activation, ACTIVATIONS)
+        check_on_policy(self)
         check_count("batch_size", self.batch_size, 1)
         check_count("rollout_size", self.rollout_size, self.batch_size)
         check_count("epochs", self.epochs, 1)
-        for name in ("actor_lr", "critic_lr", "gamma", "gae_lambda"):
+        for name in ("actor_lr", "critic_lr", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
         for name in ("entropy_coefficient", "pfo_coefficient"):
             check_range(name, getattr(self, name), 0.0)
         for name in ("clip", "max_grad_norm"):
             check_range(name, getattr(self, name), 0.0, open_low=True)
-        for name in ("anneal", "normalize_advantage", "normalize_obs", "normalize_reward"):
+        for name in ("anneal", "normalize_advantage"):
             check_in(name, getattr(self, name), (False, True))
         for name in ("target_kl", "desired_kl"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), 0.0, open_low=True)
-        check_range("init_log_std", self.init_log_std)
 
 
 class PPOState(NamedTuple):
@@ -161,9 +156,9 @@ def prepare(state: PPOState, rollout: Rollout, config: PPOConfig, critic_group: 
     """
     steps, n = rollout.reward.shape
     live = rollout.live.reshape(-1)
-    returns, reward = state.returns, rollout.reward
-    if config.normalize_reward:
-        returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
+    returns, reward = scale_rewards(
+        state.returns, rollout.reward, rollout.return_so_far, rollout.live, config.normalize_reward
+    )
     flat = {name: obs.reshape((steps + 1) * n, -1) for name, obs in rollout.obs.items()}
     obs = normalized(state.normalizer, flat, config.normalize_obs)
 
@@ -242,10 +237,9 @@ def update(
     """Take one step of actor and critic on a minibatch, times what is ``left``; pure. It reports METRICS."""
     grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
     grads, norm = clip_by_norm(grads, config.max_grad_norm)
-    if config.desired_kl is None:
-        scale = state.step_scale.clone()  # a fold's step makes all of its state anew
-    else:
-        scale = steered(state.step_scale, metrics["kl"], config.desired_kl)
+    scale = state.step_scale
+    if config.desired_kl is not None:
+        scale = steered(scale, metrics["kl"], config.desired_kl)
     actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * scale * left, eps=ADAM_EPS)
 
     seen = batch.obs[critic_group]

@@ -21,15 +21,15 @@ from torch.nn.functional import pad
 
 from roborl.data.returns import gae, standardized, weighted_mean
 from roborl.data.rollout import epoch
-from roborl.errors import ConfigError, check_count, check_in, check_range
-from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, Spaces
+from roborl.errors import check_count, check_in, check_range
+from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, Spaces, check_on_policy
 from roborl.nn.actor import GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
 from roborl.nn.gru import GRU, gru_sequence, gru_step, init_gru
-from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
+from roborl.nn.mlp import Layers, init_orthogonal, mlp
 from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized, scale_rewards
 from roborl.nn.tree import tree_map
 
@@ -87,24 +87,18 @@ class RecurrentPPOConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of one or more widths, as (64, 64), got {self.hidden!r}")
-        for width in self.hidden:
-            check_count("each width in hidden", width, 1)
-        check_in("activation", self.activation, ACTIVATIONS)
+        check_on_policy(self)
         for name in ("memory_size", "sequence_length", "epochs"):
             check_count(name, getattr(self, name), 1)
         check_count("batch_size", self.batch_size, self.sequence_length)
         check_count("rollout_size", self.rollout_size, self.batch_size)
-        for name in ("learning_rate", "gamma", "gae_lambda"):
+        for name in ("learning_rate", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
         for name in ("value_coefficient", "entropy_coefficient"):
             check_range(name, getattr(self, name), 0.0)
         for name in ("clip", "max_grad_norm"):
             check_range(name, getattr(self, name), 0.0, open_low=True)
-        for name in ("anneal", "normalize_obs", "normalize_reward"):
-            check_in(name, getattr(self, name), (False, True))
-        check_range("init_log_std", self.init_log_std)
+        check_in("anneal", self.anneal, (False, True))
 
 
 class Params(NamedTuple):
@@ -182,9 +176,9 @@ def prepare(
         The state, and N ceil(T / L) sequences.
     """
     steps, n = rollout.reward.shape
-    returns, reward = state.returns, rollout.reward
-    if config.normalize_reward:
-        returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
+    returns, reward = scale_rewards(
+        state.returns, rollout.reward, rollout.return_so_far, rollout.live, config.normalize_reward
+    )
     obs = normalized(state.normalizer, rollout.obs, config.normalize_obs)
     flat, action = memory.reshape((steps + 1) * n, -1), rollout.action.reshape(steps * n, -1)
     seen, judged = (obs[group].reshape((steps + 1) * n, -1) for group in ("policy", critic_group))

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from roborl.data.returns import returns_to_go, weighted_mean
-from roborl.errors import ConfigError, check_count, check_in, check_range
-from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
+from roborl.errors import check_count, check_in, check_range
+from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, check_on_policy
 from roborl.nn.actor import GaussianActor, act, init_actor, policy_graph
 from roborl.nn.adam import AdamState, adam, clip_by_norm, init_adam
 from roborl.nn.compile import Compiler, fold
 from roborl.nn.gaussian import gaussian_entropy, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
+from roborl.nn.mlp import Layers, init_orthogonal, mlp
 from roborl.nn.normalizer import NormalizerState, init_normalizer, inverse_std, normalize, normalized, update_normalizer
 from roborl.nn.tree import tree_map
 
@@ -67,21 +67,13 @@ class REINFORCEConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of one or more widths, as (64, 64), got {self.hidden!r}")
-        for width in self.hidden:
-            check_count("each width in hidden", width, 1)
-        check_in("activation", self.activation, ACTIVATIONS)
+        check_on_policy(self)
         check_in("baseline", self.baseline, BASELINES)
-        check_count("rollout_size", self.rollout_size, 1)
         check_count("critic_steps", self.critic_steps, 1)
-        for name in ("actor_lr", "critic_lr", "average_rate", "gamma"):
+        for name in ("actor_lr", "critic_lr", "average_rate"):
             check_range(name, getattr(self, name), 0.0, 1.0)
         check_range("entropy_coefficient", self.entropy_coefficient, 0.0)
         check_range("max_grad_norm", self.max_grad_norm, 0.0, open_low=True)
-        for name in ("normalize_obs", "normalize_reward"):
-            check_in(name, getattr(self, name), (False, True))
-        check_range("init_log_std", self.init_log_std)
 
 
 class REINFORCEState(NamedTuple):

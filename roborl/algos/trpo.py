@@ -20,20 +20,18 @@ from torch import Tensor
 
 from roborl.data.returns import gae, standardized, weighted_mean
 from roborl.data.rollout import epoch
-from roborl.errors import ConfigError, check_count, check_in, check_range
-from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout
+from roborl.errors import check_count, check_range
+from roborl.learner import Metrics, Obs, OnPolicyLearner, Rollout, check_on_policy
 from roborl.nn.actor import GaussianActor, act, init_actor, policy_graph
-from roborl.nn.adam import AdamState, adam, init_adam
-from roborl.nn.compile import Compiler, fold
+from roborl.nn.adam import init_adam
+from roborl.nn.compile import Compiler
+from roborl.nn.critic import Critic, fit_critic
 from roborl.nn.gaussian import gaussian_entropy, gaussian_kl, gaussian_log_prob
 from roborl.nn.graph import PolicyGraph
-from roborl.nn.mlp import ACTIVATIONS, Layers, init_orthogonal, mlp
+from roborl.nn.mlp import init_orthogonal, mlp
 from roborl.nn.natural_gradient import fisher_product, natural_step
 from roborl.nn.normalizer import NormalizerState, init_normalizer, normalize, normalized, scale_rewards
 from roborl.nn.tree import from_vector, to_vector, tree_map
-
-#: Adam's epsilon.
-ADAM_EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,7 @@ class TRPOConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of one or more widths, as (64, 64), got {self.hidden!r}")
-        for width in self.hidden:
-            check_count("each width in hidden", width, 1)
-        check_in("activation", self.activation, ACTIVATIONS)
+        check_on_policy(self)
         check_count("batch_size", self.batch_size, 1)
         check_count("rollout_size", self.rollout_size, self.batch_size)
         for name in ("conjugate_steps", "backtracks", "epochs"):
@@ -87,19 +81,8 @@ class TRPOConfig:
         check_range("max_kl", self.max_kl, 0.0, open_low=True)
         check_range("damping", self.damping, 0.0)
         check_range("backtrack_factor", self.backtrack_factor, 0.0, 1.0, open_low=True, open_high=True)
-        for name in ("critic_lr", "gamma", "gae_lambda"):
+        for name in ("critic_lr", "gae_lambda"):
             check_range(name, getattr(self, name), 0.0, 1.0)
-        for name in ("normalize_obs", "normalize_reward"):
-            check_in(name, getattr(self, name), (False, True))
-        check_range("init_log_std", self.init_log_std)
-
-
-class Critic(NamedTuple):
-    """What is learned by Adam."""
-
-    layers: Layers
-    """obs -> value; it may see more than the actor."""
-    opt: AdamState
 
 
 class TRPOState(NamedTuple):
@@ -142,9 +125,9 @@ def prepare(state: TRPOState, rollout: Rollout, config: TRPOConfig, critic_group
     """
     steps, n = rollout.reward.shape
     live = rollout.live.reshape(-1)
-    returns, reward = state.returns, rollout.reward
-    if config.normalize_reward:
-        returns, reward = scale_rewards(returns, reward, rollout.return_so_far, rollout.live)
+    returns, reward = scale_rewards(
+        state.returns, rollout.reward, rollout.return_so_far, rollout.live, config.normalize_reward
+    )
     flat = {group: obs.reshape((steps + 1) * n, -1) for group, obs in rollout.obs.items()}
     obs = normalized(state.normalizer, flat, config.normalize_obs)
 
@@ -210,33 +193,6 @@ def line_search(
         if moved <= config.max_kl and value > start:  # not so for NaN
             return Found(tried, value, moved, length)
     return Found(theta, start, kl, 0.0)
-
-
-def fit(critic: Critic, batch: Batch, minibatches: Tensor, config: TRPOConfig) -> tuple[Critic, Tensor]:
-    """Take one step of Adam on ``(V - target)^2`` for each minibatch in turn; pure.
-
-    Args:
-        critic: before; it is not changed.
-        batch: a rollout's steps.
-        minibatches: (K, batch_size), the steps of each.
-        config: settings.
-
-    Returns:
-        The critic after the last one, and the mean loss ().
-    """
-
-    def step(carried: tuple[Critic, Tensor], rows: Tensor) -> tuple[Critic, Tensor]:
-        (layers, opt), total = carried
-        obs, target, live = batch.critic_obs[rows], batch.target[rows], batch.live[rows]
-
-        def loss(layers: Layers) -> Tensor:
-            return weighted_mean((mlp(layers, obs, config.activation).squeeze(-1) - target).square(), live)
-
-        grads, value = torch.func.grad_and_value(loss)(layers)
-        return Critic(*adam(layers, grads, opt, config.critic_lr, eps=ADAM_EPS)), total + value
-
-    fitted, total = fold(step, (critic, batch.live.new_zeros(())), minibatches)
-    return fitted, total / len(minibatches)
 
 
 class TRPO(OnPolicyLearner):
@@ -327,8 +283,9 @@ class TRPO(OnPolicyLearner):
         return surrogate(actor, batch, activation), divergence(actor, batch, activation)
 
     def fit(self, critic: Critic, batch: Batch, minibatches: Tensor) -> tuple[Critic, Tensor]:
-        """Take the critic's steps; see the function `fit` of this module."""
-        return fit(critic, batch, minibatches, self.config)
+        """Take the critic's steps; see `fit_critic`."""
+        steps = (batch.critic_obs, batch.target, batch.live)
+        return fit_critic(critic, *steps, minibatches, self.config.activation, self.config.critic_lr)
 
     def policy_graph(self, state: TRPOState) -> PolicyGraph:
         """Return the clipped mean of the raw policy observation, the normaliser included."""

@@ -86,7 +86,7 @@ def fold(step: Callable[[Tree, torch.Tensor], Tree], state: Tree, xs: torch.Tens
 
     Args:
         step: pure, from a state and one of ``xs`` to the next state.
-        state: a tree of tensors that share no memory; each step makes every one of them anew.
+        state: a tree of tensors that share no memory.
         xs: (K, ...).
     """
     if not torch.compiler.is_compiling():
@@ -100,8 +100,9 @@ def fold(step: Callable[[Tree, torch.Tensor], Tree], state: Tree, xs: torch.Tens
 
     def body(i: torch.Tensor, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
         before = unflatten(state, dict(zip(names, leaves, strict=True)))
-        after = step(before, xs.index_select(0, i.reshape(1)).squeeze(0))
-        return i + 1, *flatten(after).values()
+        after = flatten(step(before, xs.index_select(0, i.reshape(1)).squeeze(0))).values()
+        # A loop's outputs may not be its inputs: what a step hands on as it is is copied.
+        return i + 1, *(new.clone() if new is old else new for new, old in zip(after, leaves, strict=True))
 
     start = torch.zeros((), dtype=torch.int64, device=xs.device)
     _, *leaves = while_loop(going_on, body, (start, *flatten(state).values()))

@@ -100,7 +100,7 @@ def inverse_std(state: NormalizerState) -> Tensor:
 
 
 def scale_rewards(
-    returns: NormalizerState, reward: Tensor, return_so_far: Tensor, live: Tensor
+    returns: NormalizerState, reward: Tensor, return_so_far: Tensor, live: Tensor, enabled: bool = True
 ) -> tuple[NormalizerState, Tensor]:
     """Count a rollout's discounted returns, and divide its rewards by the deviation of all of them, clipped.
 
@@ -109,9 +109,12 @@ def scale_rewards(
         reward: (T, N).
         return_so_far: (T, N), the episodes' discounted returns up to each step.
         live: (T, N), 0 for the steps that do not count.
+        enabled: False: both as they are.
 
     Returns:
         The statistics with these returns, and the scaled rewards (T, N).
     """
+    if not enabled:
+        return returns, reward
     returns = update_normalizer(returns, return_so_far.reshape(-1, 1), live.reshape(-1))
     return returns, (reward * inverse_std(returns)).clamp(-REWARD_CLIP, REWARD_CLIP)

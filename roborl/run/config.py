@@ -15,6 +15,7 @@ from roborl import presets, tasks
 from roborl.algos import learner_class
 from roborl.errors import ConfigError, CorruptFile, UnknownName, UsageError, check_count, check_in
 from roborl.learner import Learner, Spaces
+from roborl.registry import short_name
 
 FORMAT = 1
 """Version of config.json; it changes when an older roborl could no longer read a run."""
@@ -162,7 +163,7 @@ def full_name(name: str) -> str:
     file, colon, class_name = name.rpartition(".py:")
     if colon:
         return f"{Path(file).absolute()}.py:{class_name}"
-    full = f"roborl/{name.removeprefix('roborl/').removesuffix('-v1')}-v1"
+    full = f"roborl/{short_name(name)}-v1"
     return full if full in tasks.names() else name
 
 

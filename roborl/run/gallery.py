@@ -9,6 +9,7 @@ import numpy as np
 
 from roborl import tasks
 from roborl.envs import TaskVectorEnv
+from roborl.registry import short_name
 
 COLUMNS = 6
 STEPS = 12
@@ -45,7 +46,7 @@ def draw(path: Path) -> list[str]:
         axes.axis("off")
     for name, axes in zip(names, figure.axes, strict=False):
         axes.imshow(picture(name))
-        axes.set_title(name.removeprefix("roborl/").removesuffix("-v1"), fontsize=9)
+        axes.set_title(short_name(name), fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     return names

@@ -62,9 +62,9 @@ def test_switched_off_it_neither_looks_for_a_compiler_nor_records_a_tape(
 
 def summed(start: torch.Tensor, xs: torch.Tensor) -> dict[str, torch.Tensor]:
     def step(state: dict[str, torch.Tensor], x: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"decayed": 0.5 * state["decayed"] + x, "count": state["count"] + 1}
+        return {"decayed": 0.5 * state["decayed"] + x, "count": state["count"] + 1, "kept": state["kept"]}
 
-    return fold(step, {"decayed": start, "count": torch.zeros(())}, xs)
+    return fold(step, {"decayed": start, "count": torch.zeros(()), "kept": torch.full((), 7.0)}, xs)
 
 
 @pytest.mark.parametrize("enabled", [False, True])
@@ -75,6 +75,7 @@ def test_a_fold_takes_one_step_after_the_other(enabled: bool) -> None:
     run = Compiler(enabled).pure(summed)
     result = run(torch.full((2,), 4.0), torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]))
     assert result["decayed"].tolist() == [4.75, 4.75] and result["count"] == 3
+    assert result["kept"] == 7  # which every step handed on as it was
 
 
 def test_a_function_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
