@@ -119,7 +119,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("task", help="a task's name, or FILE.py:Class")
     sub.add_argument("--episodes", type=int, default=1, help="how many (default: 1)")
     sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
-    sub.add_argument("--dynamics", default="mujoco", help="what predicts: mujoco (default) or rigid")
+    sub.add_argument("--dynamics", default="mujoco", help="what predicts: mujoco (default), rigid, or FILE.py:Class")
     sub.add_argument("--substeps", type=int, help="time steps in a control step of the rigid-body model")
     sub.add_argument("--replan-steps", type=int, default=1, help="control steps acted on each plan (default: 1)")
     sub.add_argument(

@@ -14,6 +14,11 @@ README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
 
 
+def block(file: str) -> str:
+    """The example that is that file, which its first line says."""
+    return next(text for text in BLOCKS if text.startswith(f"# {file}\n"))
+
+
 def run(folder: Path, *command: str) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -39,9 +44,7 @@ def test_the_examples_in_python_run_one_after_the_other(folder: Path) -> None:
 
 
 def test_a_task_in_a_file_of_ones_own_trains_plans_and_is_described(folder: Path) -> None:
-    source = BLOCKS[2]
-    assert source.startswith("# my_task.py\n")
-    (folder / "my_task.py").write_text(source)
+    (folder / "my_task.py").write_text(block("my_task.py"))
     task = "my_task.py:ReachTheEnd"
     described = json.loads(roborl(folder, "tasks", task, "--json"))
     assert described["reward_terms"] == ["near", "upright"]
@@ -54,9 +57,7 @@ def test_a_task_in_a_file_of_ones_own_trains_plans_and_is_described(folder: Path
 
 
 def test_a_planner_in_a_file_of_ones_own_plans_and_can_be_evaluated(folder: Path) -> None:
-    source = BLOCKS[3]
-    assert source.startswith("# my_planner.py\n")
-    (folder / "my_planner.py").write_text(source)
+    (folder / "my_planner.py").write_text(block("my_planner.py"))
     planner = ["plan", "my_planner.py:MeanOfTheBest", "PendulumSwingup", "--set=horizon_s=1.0", "--set=samples=64"]
     planned = json.loads(roborl(folder, *planner, "--set=best=3", "--policy=mpc.json", "--quiet", "--json"))
     assert planned["settings"]["best"] == 3 and planned["planner_steps"] == 200 * 64 * 20
@@ -64,10 +65,19 @@ def test_a_planner_in_a_file_of_ones_own_plans_and_can_be_evaluated(folder: Path
     assert evaluated["returns"] == planned["returns"]
 
 
+def test_dynamics_in_a_file_of_ones_own_are_planned_with(folder: Path) -> None:
+    (folder / "my_dynamics.py").write_text(block("my_dynamics.py"))
+    plan = ["plan", "ilqr", "PendulumSwingup", "--seed=10000", "--quiet", "--json"]
+    own = json.loads(roborl(folder, *plan, "--dynamics=my_dynamics.py:PendulumEquation", "--policy=own.json"))
+    # the equation is the simulator's: so is what its plans earn there, to what rounding makes of a swing-up
+    assert own["returns"] == pytest.approx(json.loads(roborl(folder, *plan))["returns"], abs=1.0)
+    assert own["planner_steps"] > own["task_steps"] == 200
+    evaluated = json.loads(roborl(folder, "eval", "own.json", "--episodes=1", "--seed=10000", "--json"))
+    assert evaluated["returns"] == own["returns"]
+
+
 def test_a_learner_in_a_file_of_ones_own_learns_resumes_is_evaluated_and_exported(folder: Path) -> None:
-    source = BLOCKS[4]
-    assert source.startswith("# my_learner.py\n")
-    (folder / "my_learner.py").write_text(source)
+    (folder / "my_learner.py").write_text(block("my_learner.py"))
     learning = ["train", "my_learner.py:AWR", "InvertedPendulum", "--num-envs=8", "--no-compile", "--quiet", "--json"]
     begun = json.loads(roborl(folder, *learning, "--steps=2100", "--temperature=0.3", "--out=awr"))
     assert begun["env_steps"] >= 2100 and begun["episode_return"] < 15  # one rollout: it falls as it did

@@ -77,8 +77,8 @@ class CrossQConfig:
     target_entropy: float | None = None
     """Entropy [nat] that the temperature is steered to; None for minus the width of the action."""
     precision: str = "float32"
-    """ "bfloat16" rounds the operands of the networks' matrix products in the update; acting is always in
-    float32."""
+    """ "bfloat16" rounds the operands of the matrix products between hidden layers in the update; acting is always
+    in float32."""
 
     def __post_init__(self) -> None:
         """Check every field."""

@@ -70,8 +70,8 @@ class SACConfig:
     normalize_obs: bool = False
     """Whether observations are divided by their running deviation after their running mean is taken off."""
     precision: str = "float32"
-    """ "bfloat16" rounds the operands of the hidden layers' matrix products in the update; acting is always in
-    float32."""
+    """ "bfloat16" rounds the operands of the matrix products between hidden layers in the update; acting is always
+    in float32."""
 
     def __post_init__(self) -> None:
         """Check every field."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from roborl.nn.mlp import Layers, linear
+from roborl.nn.mlp import Layers, linear, precision_of
 
 #: Decay of the running statistics, and what is added to a variance: Bhatt et al. 2024's.
 MOMENTUM, EPSILON = 0.99, 1e-3
@@ -88,7 +88,7 @@ def train_mlp(params: Layers, stats: BatchStats, x: Tensor, precision: str = "fl
         params: layers with their norms.
         stats: running statistics; they are not changed.
         x: (N, in), or (E, N, in).
-        precision: of the products; see `roborl.nn.mlp.linear`.
+        precision: of the products from one hidden layer to the next; see `roborl.nn.mlp.mlp`.
 
     Returns:
         (N, out), or (E, N, out), ReLU between layers; and the statistics with this batch's in them.
@@ -96,7 +96,8 @@ def train_mlp(params: Layers, stats: BatchStats, x: Tensor, precision: str = "fl
     means, variances = [], []
     for i, (layer, mean, var) in enumerate(zip(params, stats.mean, stats.var, strict=True)):
         y, mean, var = renormalize(torch.relu(x) if i else x, mean, var, stats.count)
-        x = linear(layer["scale"] * y + layer["shift"], layer["w"], layer["b"], precision)
+        y = layer["scale"] * y + layer["shift"]
+        x = linear(y, layer["w"], layer["b"], precision_of(i, len(params), precision))
         means.append(mean)
         variances.append(var)
     return x, BatchStats(means, variances, stats.count + 1)
@@ -109,7 +110,7 @@ def eval_mlp(params: Layers, stats: BatchStats, x: Tensor, precision: str = "flo
         params: layers with their norms.
         stats: running statistics.
         x: (N, in), or (E, N, in).
-        precision: of the products.
+        precision: see `train_mlp`.
 
     Returns:
         (N, out), or (E, N, out).
@@ -117,7 +118,7 @@ def eval_mlp(params: Layers, stats: BatchStats, x: Tensor, precision: str = "flo
     for i, (layer, mean, var) in enumerate(zip(params, stats.mean, stats.var, strict=True)):
         slope = layer["scale"] * (var + EPSILON).rsqrt()
         y = ((torch.relu(x) if i else x) - mean) * slope + layer["shift"]
-        x = linear(y, layer["w"], layer["b"], precision)
+        x = linear(y, layer["w"], layer["b"], precision_of(i, len(params), precision))
     return x
 
 

@@ -109,6 +109,11 @@ def linear(x: Tensor, w: Tensor, b: Tensor, precision: str = "float32") -> Tenso
     return (torch.bmm(x[None], w[None])[0] if w.dim() == 2 else torch.bmm(x, w)) + b
 
 
+def precision_of(layer: int, layers: int, precision: str) -> str:
+    """Return the precision of one layer's product in a network of so many: the first's and the last's is float32."""
+    return precision if 0 < layer < layers - 1 else "float32"
+
+
 def mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "float32") -> Tensor:
     """Evaluate a network: the activation between layers, none after the last.
 
@@ -116,8 +121,8 @@ def mlp(params: Layers, x: Tensor, activation: str = "relu", precision: str = "f
         params: layers, as `init_mlp` makes them.
         x: (N, in).
         activation: one of ACTIVATIONS.
-        precision: of the hidden layers' products, see `linear`; the last layer's is not rounded, because losses
-            are made of what it gives.
+        precision: of the products from one hidden layer to the next, see `linear`. What a network reads, physical
+            quantities whose small differences matter, and what it gives, of which losses are made, is not rounded.
 
     Returns:
         (N, out).
@@ -165,7 +170,6 @@ def _through(params: Layers, x: Tensor, activation: str, precision: str) -> Tens
     if activation not in ACTIVATIONS:
         raise UnknownName("activation", activation, ACTIVATIONS)
     function = ACTIVATIONS[activation]
-    *hidden, last = params
-    for layer in hidden:
-        x = function(linear(x, layer["w"], layer["b"], precision))
-    return linear(x, last["w"], last["b"])
+    for i, layer in enumerate(params):
+        x = linear(function(x) if i else x, layer["w"], layer["b"], precision_of(i, len(params), precision))
+    return x

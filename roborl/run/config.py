@@ -158,7 +158,7 @@ def full_name(name: str) -> str:
     """Return a name such that it means the same in any folder, and a task of ours is spelt in one way.
 
     Args:
-        name: of a task, a learner or a planner.
+        name: of a task, a learner, a planner or dynamics.
     """
     file, colon, class_name = name.rpartition(".py:")
     if colon:

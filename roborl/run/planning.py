@@ -39,7 +39,7 @@ class MPCConfig:
     settings: dict[str, Any] = field(default_factory=dict)
     """The planner's settings, all of them once `resolve` has filled in presets and defaults."""
     dynamics: str = "mujoco"
-    """What predicts: the name of dynamics."""
+    """What predicts: the name of dynamics, or FILE.py:Class."""
     replan_steps: int = 1
     """Control steps acted on each plan."""
     substeps: int | None = None
@@ -67,7 +67,8 @@ class MPCConfig:
     def resolve(self) -> MPCConfig:
         """Return the configuration with nothing left open: presets, the planner's defaults, full names."""
         settings = asdict(self.make().config)
-        return replace(self, planner=full_name(self.planner), task=full_name(self.task), settings=settings)
+        names = {name: full_name(getattr(self, name)) for name in ("planner", "task", "dynamics")}
+        return replace(self, **names, settings=settings)
 
     def save(self, path: Path) -> None:
         """Write the policy to a file.

@@ -21,7 +21,12 @@ import numpy as np
 from peers import python_of
 
 from roborl.run.files import atomic_write_json
-from roborl.run.statistics import bootstrap_interval, difference_interval, interquartile_mean
+from roborl.run.statistics import (
+    bootstrap_interval,
+    difference_interval,
+    interquartile_mean,
+    pooled_difference_interval,
+)
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "learning"
@@ -118,14 +123,23 @@ CASES = (
         "no worse than SBX",
         no_worse_than="half-cheetah-sbx",
     ),
-    Case(
-        "half-cheetah-bfloat16",
-        "roborl/HalfCheetah-v1",
-        100_000,
-        10,
-        "no worse than float32",
-        settings={"precision": "bfloat16"},
-        no_worse_than="half-cheetah",
+    *(
+        Case(
+            f"{name}-bfloat16",
+            f"roborl/{task}-v1",
+            steps,
+            seeds,
+            "no worse than float32",
+            episodes=episodes,
+            settings={"precision": "bfloat16"},
+            no_worse_than=name,
+        )
+        for name, task, steps, seeds, episodes in (
+            ("pendulum", "PendulumSwingup", 20_000, 5, 100),
+            ("cartpole-swingup", "CartpoleSwingup", 100_000, 5, 20),
+            ("cartpole-track", "CartpoleTrack", 100_000, 3, 20),
+            ("half-cheetah", "HalfCheetah", 100_000, 10, 20),
+        )
     ),
     *(
         Case(f"{learner}-pendulum", "roborl/PendulumSwingup-v1", steps, 5, f"mean at least {wanted}", learner, 100)
@@ -138,7 +152,7 @@ CASES = (
         Case(f"{learner}-inverted-pendulum", "roborl/InvertedPendulum-v1", steps, 3, "1000", learner)
         for learner, steps in (
             *(("ddpg", 20_000), ("td3", 20_000), ("sac", 20_000)),
-            *(("ppo", 100_000), ("trpo", 100_000), ("npg", 100_000)),
+            *(("ppo", 100_000), ("trpo", 100_000), ("npg", 100_000), ("a2c", 300_000), ("reinforce", 1_000_000)),
         )
     ),
     Case("ppo-cartpole-swingup", "roborl/CartpoleSwingup-v1", 1_000_000, 3, "at least 750", "ppo"),
@@ -247,6 +261,13 @@ def table() -> str:
         lines.append(
             f"| {case.name} | {case.steps:,} | {case.wanted} | {len(values)} | {shown} "
             f"| {interquartile_mean(values):.0f} [{low:.0f}, {high:.0f}] | {verdict} |"
+        )
+    bfloat16 = [case for case in CASES if case.wanted == "no worse than float32" and len(means(case))]
+    if bfloat16:
+        pairs = [(means(case), means(by_name[str(case.no_worse_than)])) for case in bfloat16]
+        worst, best = pooled_difference_interval(pairs)
+        lines.append(
+            f"\nbfloat16 less float32 over these {len(pairs)} tasks: {100 * worst:+.1f}% to {100 * best:+.1f}% (90%)"
         )
     return "\n".join(lines)
 

@@ -41,11 +41,15 @@ def test_bfloat16_rounds_the_product_and_keeps_the_bias_exact() -> None:
     assert linear(x, w, b, "bfloat16").dtype == torch.float32
 
 
-def test_bfloat16_does_not_round_what_a_network_gives() -> None:
-    eye = {"w": torch.eye(2), "b": torch.zeros(2)}
-    head = {"w": torch.tensor([[1.0, 0.0], [2**-9, 1.0]]), "b": torch.zeros(2)}
-    # The hidden layer passes 1 on, exact in bfloat16; the head's 1 + 2^-9 would be rounded to 1.
-    assert torch.equal(mlp([eye, head], torch.ones(1, 2), precision="bfloat16"), torch.tensor([[1 + 2**-9, 1.0]]))
+@pytest.mark.parametrize(("layer", "rounded"), [(0, False), (1, True), (2, False)])
+def test_bfloat16_rounds_between_hidden_layers_not_what_a_network_reads_or_gives(layer: int, rounded: bool) -> None:
+    eye, sums = torch.eye(2), torch.tensor([[1.0, 0.0], [2**-9, 1.0]])
+    # 1 + 2^-9 does not fit into the 8 bits of bfloat16: of (1, 1) one layer of three makes it, the others pass it on.
+    params = [{"w": sums if i == layer else eye, "b": torch.zeros(2)} for i in range(3)]
+    given = mlp(params, torch.ones(1, 2), precision="bfloat16")
+    if layer == 0:  # what the first layer gives is read, rounded, by the second
+        given = mlp(params[:1] + params[2:], torch.ones(1, 2), precision="bfloat16")
+    assert torch.equal(given, torch.tensor([[1.0 if rounded else 1 + 2**-9, 1.0]]))
 
 
 def test_an_unknown_activation_is_named_with_the_valid_ones() -> None:

@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roborl.run.statistics import bootstrap_interval, difference_interval, interquartile_mean
+from roborl.run.statistics import (
+    bootstrap_interval,
+    difference_interval,
+    interquartile_mean,
+    pooled_difference_interval,
+)
 
 
 def test_the_interquartile_mean_leaves_out_the_lowest_and_the_highest_quarter() -> None:
@@ -40,3 +45,15 @@ def test_the_interval_of_a_difference_has_its_sign_and_grows_with_the_spread() -
     assert difference_interval(b, a, seed=1)[1] == pytest.approx(-low, abs=0.3)
     wide_low, wide_high = difference_interval(3 * a, 3 * b)
     assert wide_high - wide_low == pytest.approx(3 * (high - low))
+
+
+def test_the_difference_over_tasks_is_in_shares_of_the_seconds_returns_on_each() -> None:
+    # 110 beside 100, and -90 beside -100: both a tenth better, whatever the sign and however many the runs.
+    better = [(np.full(5, 110.0), np.full(4, 100.0)), (np.full(3, -90.0), np.full(10, -100.0))]
+    assert pooled_difference_interval(better) == pytest.approx((0.1, 0.1))
+    a = np.array([4000.0, 4100.0, 3900.0, 4000.0, 1200.0])
+    b = np.array([4000.0, 3900.0, 4100.0, 4000.0, 4000.0])
+    low, high = pooled_difference_interval([(a, b)])
+    assert (low, high) == pytest.approx(np.array(difference_interval(a, b)) / 4000.0, abs=0.02)
+    steady = np.full(20, 850.0)
+    assert pooled_difference_interval([(a, b), (steady, steady)])[0] > low / 2  # what two groups hide, others decide
