@@ -74,6 +74,9 @@ def compile_task(task: Task) -> mujoco.MjModel:
     for parameter in task.parameters().values():
         parameter.prepare(spec)
     model = models.compile_spec(spec)
+    if model.ntree == 1:
+        # One kinematic tree is one island of the constraint solver: not to look for it gives the same bits, sooner.
+        model.opt.disableflags = int(model.opt.disableflags) | int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
     substeps = task.control_dt / model.opt.timestep
     if abs(substeps - round(substeps)) > 1e-6 or round(substeps) < 1:
         raise ConfigError(

@@ -9,7 +9,7 @@ from realism import PLAIN_AND_REAL, PLAIN_AND_REAL_IDS, task_of
 
 from roborl import tasks
 from roborl.errors import ConfigError, NonFinite, UnknownName
-from roborl.sim import Sim, SimState
+from roborl.sim import Sim, SimState, compile_task
 from roborl.task import Term, computed, joint_pos
 from roborl.tasks.cartpole import CartpoleBalance
 from roborl.tasks.half_cheetah import HalfCheetah
@@ -339,3 +339,19 @@ def test_a_term_naming_a_missing_joint_is_found_when_the_simulation_is_made():
     task = type("Wrong", (CartpoleBalance,), {"observations": {"policy": [Term("q", joint_pos("hip"))]}})()
     with pytest.raises(UnknownName, match="unknown joint 'hip'"):
         Sim(task)
+
+
+@pytest.mark.parametrize("task_id", ["HalfCheetah", "Ant", "Go1VelocityFlat", "ArmPush"])
+def test_islands_are_looked_for_where_there_may_be_several_and_elsewhere_not_looking_changes_no_bit(task_id):
+    model, looking = (compile_task(tasks.load(task_id)) for _ in range(2))
+    looking.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
+    assert (model.opt.disableflags == looking.opt.disableflags) == (model.ntree > 1)
+    with_islands, without = mujoco.MjData(looking), mujoco.MjData(model)
+    rng, touched = np.random.default_rng(0), 0
+    for _ in range(500):
+        with_islands.ctrl[:] = without.ctrl[:] = rng.uniform(-1.0, 1.0, model.nu)
+        mujoco.mj_step(looking, with_islands)
+        mujoco.mj_step(model, without)
+        touched += without.ncon > 0
+    assert touched > 50  # there were constraints to solve
+    assert np.array_equal(with_islands.qpos, without.qpos) and np.array_equal(with_islands.qvel, without.qvel)
