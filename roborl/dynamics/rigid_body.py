@@ -22,9 +22,9 @@ import numpy as np
 
 from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
 from roborl.dynamics.manifold import StateSpace, integrate_jacobians, rotation_rate_jacobians, rotation_rates
-from roborl.dynamics.rigid_compiled import Law, Plant, control_step_derivatives, control_steps, follow
 from roborl.dynamics.rigid_forces import ForceDerivatives, JointForces
 from roborl.dynamics.rigid_model import RigidModel
+from roborl.dynamics.rigid_steps import Law, Plant, control_step_derivatives, control_steps, follow
 from roborl.dynamics.smooth import SmoothTask
 from roborl.errors import ConfigError, check_count
 from roborl.sim import Sim, SimState, compile_task
@@ -81,7 +81,7 @@ class RigidBody:
         armature = self.equations.armature + self.forces.armature
         damping = np.array(self._euler_damping)
         timestep, integrator = float(self.timestep), int(self._integrator)
-        return Plant(tree, borne, bool(borne.mass.any()), forces, armature, damping, timestep, integrator, 1)
+        return Plant(tree, borne, forces, armature, damping, timestep, integrator, 1)
 
     def acceleration(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return ``M^-1 (tau - b)`` (N, nv), MuJoCo's qacc where no constraint acts."""
@@ -276,10 +276,17 @@ class RigidBodyDynamics(SmoothDynamics):
         return follow(self._plant, self._law, X, U, k, K, lengths, gaps, self.action_low, self.action_high)
 
     def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return derivatives: of physics analytic, of the task's control law by centred differences."""
+        """Return derivatives: of physics analytic, of the task's control law by differences unless it is plain."""
         space, (knots, width) = self.space, U.shape
         n = self.body.space.ndx
         self.steps += knots
+        if self._law is not None:
+            offset, scale, lower, upper = self._law
+            wanted = offset + scale * U
+            after, A, B = self._physics_derivatives(X, np.clip(wanted, lower, upper))
+            diverged = ~np.isfinite(after).all(axis=1)
+            A[diverged] = B[diverged] = np.nan
+            return A, B * (scale * ((wanted >= lower) & (wanted <= upper)))[:, None]
         ctrl, changed = self._smooth.control(at, X, U)
         physics, A, B = self._physics_derivatives(X[:, : self.body.space.nx], ctrl)
 
