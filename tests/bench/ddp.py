@@ -127,18 +127,18 @@ def ours(path: Path, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def parts(dynamics: Any, planner: ILQR, x0: Any, start: Plan, repeats: int) -> dict[str, float]:
     """Return where an iteration's time goes [ms]: the medians of its parts alone."""
     from roborl.planners.backward import backward_pass
-    from roborl.planners.costs import stage_model, trajectory_costs
+    from roborl.planners.costs import Costs
 
     trial = planner._begin(x0, start)
-    models = planner._model(x0, trial)
+    costs, models = Costs(dynamics), planner._model(x0, trial)
     wide = np.full_like(trial.U, np.inf)
     _, k, K = backward_pass(*models, -wide, wide, 0.0)
     calls = {
         "dynamics' derivatives": lambda: dynamics.linearize(x0, trial.X[:-1], trial.U),
-        "costs' derivatives": lambda: stage_model(dynamics, x0, trial.X[1:], trial.U),
+        "costs' derivatives": lambda: costs.stage(x0, trial.X[1:], trial.U),
         "pass backwards": lambda: backward_pass(*models, -wide, wide, 0.0),
         "following": lambda: dynamics.follow(x0, trial.X, trial.U, k, K, np.ones(1), trial.gaps),
-        "costs": lambda: trajectory_costs(dynamics, x0, trial.X[None], trial.U[None]),
+        "costs": lambda: costs.of(x0, trial.X[None], trial.U[None]),
     }
     result = {}
     for name, call in calls.items():
