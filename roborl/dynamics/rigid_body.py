@@ -78,10 +78,12 @@ class RigidBody:
         if tree is None:
             return None
         forces, borne = self.forces.compiled(tree)
-        armature = self.equations.armature + self.forces.armature
-        damping = np.array(self._euler_damping)
-        timestep, integrator = float(self.timestep), int(self._integrator)
-        return Plant(tree, borne, forces, armature, damping, timestep, integrator, 1)
+        damping = {
+            mujoco.mjtIntegrator.mjINT_EULER: np.diag(self._euler_damping),
+            mujoco.mjtIntegrator.mjINT_IMPLICITFAST: self.forces.constant_damping,
+        }.get(self._integrator, 0.0)
+        added = self.equations.armature + self.forces.armature + self.timestep * damping
+        return Plant(tree, borne, forces, added, float(self.timestep), int(self._integrator), 1)
 
     def acceleration(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return ``M^-1 (tau - b)`` (N, nv), MuJoCo's qacc where no constraint acts."""
@@ -151,8 +153,7 @@ class RigidBody:
         """Return the next states, and their derivatives A (N, 2 nv, 2 nv) by states and B (N, 2 nv, nu) by control."""
         h, nq, nv, nu = self.timestep, self.space.nq, self.space.nv, ctrl.shape[1]
         if self.plant is not None:
-            after, by = control_step_derivatives(self.plant, np.ascontiguousarray(x), np.ascontiguousarray(ctrl))
-            return after, by[:, :, : 2 * nv], by[:, :, 2 * nv :]
+            return control_step_derivatives(self.plant, np.ascontiguousarray(x), np.ascontiguousarray(ctrl))
         start = np.concatenate((np.eye(2 * nv), np.zeros((2 * nv, nu))), axis=1)
         if self._integrator != mujoco.mjtIntegrator.mjINT_RK4:
             acc, added = self._solve(x[:, :nq], x[:, nq:], ctrl)
@@ -286,7 +287,8 @@ class RigidBodyDynamics(SmoothDynamics):
             after, A, B = self._physics_derivatives(X, np.clip(wanted, lower, upper))
             diverged = ~np.isfinite(after).all(axis=1)
             A[diverged] = B[diverged] = np.nan
-            return A, B * (scale * ((wanted >= lower) & (wanted <= upper)))[:, None]
+            B *= (scale * ((wanted >= lower) & (wanted <= upper)))[:, None]
+            return A, B
         ctrl, changed = self._smooth.control(at, X, U)
         physics, A, B = self._physics_derivatives(X[:, : self.body.space.nx], ctrl)
 
@@ -306,9 +308,7 @@ class RigidBodyDynamics(SmoothDynamics):
         """Return qpos and qvel one control step later, and their derivatives by what they were and by the control."""
         n = self.body.space.ndx
         if self._plant is not None:
-            arrays = (np.ascontiguousarray(part) for part in (physics, ctrl))
-            physics, by = control_step_derivatives(self._plant, *arrays)
-            return physics, by[:, :, :n], by[:, :, n:]
+            return control_step_derivatives(self._plant, np.ascontiguousarray(physics), np.ascontiguousarray(ctrl))
         A, B = np.tile(np.eye(n), (len(physics), 1, 1)), np.zeros((len(physics), n, ctrl.shape[1]))
         for _ in range(self._substeps):
             physics, step_A, step_B = self.body.derivatives(physics, ctrl)

@@ -92,6 +92,8 @@ class JointForces:
 
     Attributes:
         armature: (nv, nv) the tendons' inertia, which adds to the joints'.
+        damping: (nv,) of the joints.
+        constant_damping: (nv, nv) of joints and tendons, as MuJoCo's 'implicitfast' takes it.
 
     Raises:
         ConfigError: if the model has forces that are not modelled.
@@ -129,7 +131,7 @@ class JointForces:
                 above = model.dof_parentid[above]
 
         constant = np.diag(self.damping) + self._tendons.T @ (self._tendon_damping[:, None] * self._tendons)
-        self._constant_damping = self._in_line * constant
+        self.constant_damping = self._in_line * constant
         pairs = self._in_line * self._moment[:, :, None] * self._moment[:, None, :]
         self._moment_pairs = pairs.reshape(model.nu, nv * nv)
 
@@ -182,9 +184,10 @@ class JointForces:
         motors["joint"] = np.where(self._on_joint, self._joint_of, -1)
         tendons["stiffness"], tendons["damping"] = self._tendon_stiffness, self._tendon_damping
         tendons["low"], tendons["high"] = self._tendon_rest.T
-        matrices = (self._moment, self._tendons, self._in_line, self._constant_damping)
-        moments, arms, in_line, damping = (np.array(matrix, order="C") for matrix in matrices)
-        return Forces(joints, motors, moments, tendons, arms, in_line, damping), borne
+        moments, arms, in_line = (
+            np.array(matrix, order="C") for matrix in (self._moment, self._tendons, self._in_line)
+        )
+        return Forces(joints, motors, moments, tendons, arms, in_line), borne
 
     def motors(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> MotorForces:
         """Return what motors do."""
@@ -240,12 +243,12 @@ class JointForces:
     def implicit_damping(self, motors: MotorForces) -> np.ndarray:
         """Return minus the forces' derivative by qvel as MuJoCo's 'implicitfast' takes it, (nv, nv) or (N, nv, nv)."""
         if not self._by_speed.any():
-            return self._constant_damping
+            return self.constant_damping
         # a joint at its limit of force does not heed the actuators that are its own; those of tendons still count
         free = self._within(motors.actuators, self._force_range)
         free &= self._within(motors.joints, self._joint_range)[:, self._joint_of] | ~self._on_joint
         pairs = (free * self._by_speed) @ self._moment_pairs
-        return self._constant_damping - pairs.reshape(len(free), self._nv, self._nv)
+        return self.constant_damping - pairs.reshape(len(free), self._nv, self._nv)
 
     @staticmethod
     def _within(values: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -59,7 +59,6 @@ class Forces(NamedTuple):
         tendons: (k,) `TENDON`.
         arms: (k, n) how the tendons' lengths change with the joints.
         in_line: (n, n) of two joints, whether one carries the other.
-        damping: (n, n) the constant part of what 'implicitfast' takes implicitly.
     """
 
     joints: Records
@@ -68,7 +67,6 @@ class Forces(NamedTuple):
     tendons: Records
     arms: np.ndarray
     in_line: np.ndarray
-    damping: np.ndarray
 
 
 @compiled
@@ -122,13 +120,9 @@ def joint_forces(
 
 
 @compiled
-def add_implicit_damping(f: Forces, h: float, torques: np.ndarray, pulls: np.ndarray, M: np.ndarray) -> None:
-    """Add what 'implicitfast' takes implicitly to M, after `motor_forces`; a force at its limit does not damp."""
-    joints, motors, moments, in_line, damping = f.joints, f.motors, f.moments, f.in_line, f.damping
-    n = len(joints)
-    for i in range(n):
-        for j in range(n):
-            M[i, j] += h * damping[i, j]
+def add_motor_damping(f: Forces, h: float, torques: np.ndarray, pulls: np.ndarray, M: np.ndarray) -> None:
+    """Add the motors' damping to M, after `motor_forces`, times the time step h; a force at its limit does not damp."""
+    joints, motors, moments, in_line, n = f.joints, f.motors, f.moments, f.in_line, len(f.joints)
     for a in range(len(motors)):
         motor = motors[a]
         if motor.joint >= 0 and not joints[motor.joint].low <= torques[motor.joint] <= joints[motor.joint].high:

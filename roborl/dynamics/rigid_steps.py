@@ -13,7 +13,7 @@ import numpy as np
 from roborl.dynamics.compiled import Records, compiled, factorise, solve
 from roborl.dynamics.rigid_joints import (
     Forces,
-    add_implicit_damping,
+    add_motor_damping,
     force_derivatives,
     joint_forces,
     motor_forces,
@@ -22,7 +22,7 @@ from roborl.dynamics.rigid_tree import MOTION, Tree, derivatives, inertia_and_bi
 
 _HUGE = float(mujoco.mjMAXVAL)
 _RK4 = int(mujoco.mjtIntegrator.mjINT_RK4)
-_EULER = int(mujoco.mjtIntegrator.mjINT_EULER)
+_IMPLICITFAST = int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
 _WEIGHTS = (1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0)
 _TIMES = (0.0, 0.5, 0.5, 1.0)
 
@@ -34,8 +34,7 @@ class Plant(NamedTuple):
         tree: its joints and bodies.
         compensated: the same with point masses whose weight is borne; without links, if there are none.
         forces: what acts on its joints.
-        armature: (n, n) what adds to the inertia.
-        euler_damping: (n,) what Euler's method takes implicitly.
+        added: (n, n) what adds to the inertia: rotors, and what damping the integrator takes implicitly.
         timestep: [s].
         integrator: MuJoCo's number of it.
         substeps: time steps in a control step.
@@ -44,8 +43,7 @@ class Plant(NamedTuple):
     tree: Tree
     compensated: Tree
     forces: Forces
-    armature: np.ndarray
-    euler_damping: np.ndarray
+    added: np.ndarray
     timestep: float
     integrator: int
     substeps: int
@@ -120,22 +118,19 @@ def _work(n: int, m: int) -> _Work:
 @compiled
 def _accelerate(plant: Plant, x: np.ndarray, ctrl: np.ndarray, w: _Work) -> None:
     """Set the acceleration that a time step from x (2n,) begins with, and the Cholesky factor of its matrix M."""
-    n, h, armature, damping = len(x) // 2, plant.timestep, plant.armature, plant.euler_damping
-    q, v, M, acc, bias, borne, torques, pulls = x[:n], x[n:], w.M, w.acc, w.bias, w.borne, w.torques, w.pulls
+    n, forces, added, borne, torques, pulls = len(x) // 2, plant.forces, plant.added, w.borne, w.torques, w.pulls
+    q, v, M, acc, bias = x[:n], x[n:], w.M, w.acc, w.bias
     if len(plant.compensated.links):
         inertia_and_bias(plant.compensated, q, w.zero, w.spare, borne, w.compensated)
     inertia_and_bias(plant.tree, q, v, M, bias, w.tree)
-    motor_forces(plant.forces, q, v, ctrl, borne, torques, pulls)
-    joint_forces(plant.forces, q, v, borne, torques, acc)
+    motor_forces(forces, q, v, ctrl, borne, torques, pulls)
+    joint_forces(forces, q, v, borne, torques, acc)
     for i in range(n):
         acc[i] -= bias[i]
         for j in range(n):
-            M[i, j] += armature[i, j]
-    if plant.integrator == _EULER:
-        for i in range(n):
-            M[i, i] += h * damping[i]
-    elif plant.integrator != _RK4:
-        add_implicit_damping(plant.forces, h, torques, pulls, M)
+            M[i, j] += added[i, j]
+    if plant.integrator == _IMPLICITFAST:
+        add_motor_damping(forces, plant.timestep, torques, pulls, M)
     if factorise(M, n):
         solve(M, n, acc.reshape(n, 1))
     else:
@@ -302,16 +297,21 @@ def _rk4_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, by: np.
 
 
 @compiled
-def control_step_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the states one control step after ``x (N, 2n)``, and their derivatives (N, 2n, 2n + m) by x and ctrl."""
+def control_step_derivatives(
+    plant: Plant, x: np.ndarray, ctrl: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the states one control step after ``x (N, 2n)``, how they change by it (N, 2n, 2n), and by ctrl (m)."""
     num, width, m = x.shape[0], x.shape[1], ctrl.shape[1]
-    after, by, w = x.copy(), np.zeros((num, width, width + m)), _work(width // 2, m)
+    after, A, B = x.copy(), np.empty((num, width, width)), np.empty((num, width, m))
+    by, w = np.empty((width, width + m)), _work(width // 2, m)
     for i in range(num):
+        by[:] = 0.0
         for d in range(width):
-            by[i, d, d] = 1.0
+            by[d, d] = 1.0
         for _ in range(plant.substeps):
             if plant.integrator == _RK4:
-                _rk4_with_derivatives(plant, after[i], ctrl[i], by[i], w)
+                _rk4_with_derivatives(plant, after[i], ctrl[i], by, w)
             else:
-                _euler_with_derivatives(plant, after[i], ctrl[i], by[i], w)
-    return after, by
+                _euler_with_derivatives(plant, after[i], ctrl[i], by, w)
+        A[i], B[i] = by[:, :width], by[:, width:]
+    return after, A, B
