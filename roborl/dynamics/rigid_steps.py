@@ -1,6 +1,6 @@
 """Time steps of robots of hinges and slides, and their derivatives, compiled: what `RigidBody` computes, row by row.
 
-Compiled when first called, which takes some seconds, and kept on disk after that.
+Compiled when first called, which takes half a minute, and kept on disk after that.
 """
 
 from __future__ import annotations
@@ -89,29 +89,29 @@ class _Work(NamedTuple):
 @compiled
 def _work(n: int, m: int) -> _Work:
     return _Work(
-        np.empty(n, MOTION),
-        np.empty(n, MOTION),
-        np.empty((n, n)),
-        np.empty((n, n)),
-        np.zeros(n),
-        np.empty(n),
-        np.empty(n),
-        np.zeros(n),
-        np.empty(n),
-        np.empty(m),
-        np.empty(2 * n),
-        np.empty(2 * n),
-        np.empty(2 * n),
-        np.zeros((n, n)),
-        np.empty((n, n)),
-        np.empty((n, m)),
-        np.empty((n, n)),
-        np.empty((n, n)),
-        np.empty((n, 2 * n + m)),
-        np.empty((n, 2 * n + m)),
-        np.empty((2 * n, 2 * n + m)),
-        np.empty((2 * n, 2 * n + m)),
-        np.empty((2 * n, 2 * n + m)),
+        tree=np.empty(n, MOTION),
+        compensated=np.empty(n, MOTION),
+        M=np.empty((n, n)),
+        spare=np.empty((n, n)),
+        zero=np.zeros(n),
+        bias=np.empty(n),
+        acc=np.empty(n),
+        borne=np.zeros(n),
+        torques=np.empty(n),
+        pulls=np.empty(m),
+        state=np.empty(2 * n),
+        rates=np.empty(2 * n),
+        total=np.empty(2 * n),
+        tau_q=np.zeros((n, n)),
+        tau_v=np.empty((n, n)),
+        tau_u=np.empty((n, m)),
+        b_q=np.empty((n, n)),
+        b_v=np.empty((n, n)),
+        by_x=np.empty((n, 2 * n + m)),
+        by_acc=np.empty((n, 2 * n + m)),
+        by_state=np.empty((2 * n, 2 * n + m)),
+        by_rates=np.empty((2 * n, 2 * n + m)),
+        by_total=np.empty((2 * n, 2 * n + m)),
     )
 
 

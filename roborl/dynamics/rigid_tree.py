@@ -21,7 +21,7 @@ J, and p = m v_0 + w_0 x h,
 
     2 B u = (2 w x p, E w),    E = 2 ((h . v_0) 1 - v_0 h') + [w_0] (2 J - tr(J) 1).
 
-Compiled when first called, which takes some seconds, and kept on disk after that.
+Compiled when first called, which takes half a minute, and kept on disk after that.
 """
 
 from __future__ import annotations

@@ -132,27 +132,18 @@ def backward_pass(
     T, W, WT, Q = np.eye(n + m), np.eye(n + m), np.eye(n + m), np.eye(n + m)
     Quu, regular_uu, gains, change, guess = np.eye(m), np.eye(m), np.empty((m, n)), np.empty((m, n)), np.zeros(m)
     for t in range(horizon - 1, -1, -1):
-        for i in range(n):
-            for j in range(n):
-                T[i, j] = A[t, i, j]
-            for j in range(m):
-                T[i, n + j] = B[t, i, j]
-        for i in range(n + m):
-            Wx[i] = gradients[t, i]
-            for j in range(n + m):
-                W[i, j] = hessians[t, i, j]
+        T[:n, :n], T[:n, n:] = A[t], B[t]
+        Wx[:], W[:], Qx[:] = gradients[t], hessians[t], 0.0
         for i in range(n):
             Wx[i] += Vx[i]
             for j in range(n):
                 W[i, j] += Vxx[i, j]
         _add_product(W[:, :n], gaps[t + 1], Wx)
-        Qx[:] = 0.0
         _add_transposed_product(T, Wx, Qx)
         np.dot(W, T, WT)
         np.dot(T.T, WT, Q)
-        Quu[:] = Q[n:, n:]
         regular = Q if mu == 0.0 else Q + mu * np.dot(T.T, T)
-        regular_uu[:] = regular[n:, n:]
+        Quu[:], regular_uu[:] = Q[n:, n:], regular[n:, n:]
         sound, step, free, L = box_qp(regular_uu, Qx[n:], low[t], high[t], guess)
         if not sound:
             return False, k, K
@@ -161,11 +152,9 @@ def backward_pass(
             for j in range(n):
                 gains[i, j] = -regular[n + free[i], j]
         solve(L, len(free), gains)
-        for i in range(m):
-            k[t, i] = step[i]
+        k[t] = step
         for i in range(len(free)):
-            for j in range(n):
-                K[t, free[i], j] = gains[i, j]
+            K[t, free[i]] = gains[i]
 
         # V = Q where du = k + K dx: its gradient, and its second derivative (K' D + D' K) / 2 + Q_xx of D below
         np.dot(Quu, K[t], change)
@@ -176,8 +165,7 @@ def backward_pass(
         for i in range(n):
             for j in range(i + 1):
                 Vxx[i, j] = Vxx[j, i] = Q[i, j] + 0.5 * (Vxx[i, j] + Vxx[j, i])
-        for i in range(n):
-            Vx[i] = Qx[i]
+        Vx[:] = Qx[:n]
         _add_product(Quu, step, Qx[n:])
         _add_transposed_product(K[t], Qx[n:], Vx)
         _add_transposed_product(Q[n:, :n], step, Vx)
