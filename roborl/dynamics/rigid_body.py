@@ -34,7 +34,7 @@ _RK4_TIMES = (0.0, 0.5, 0.5, 1.0)
 _RK4_WEIGHTS = (1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0)
 
 _DIFFERENCE_STEP = 1e-6
-"""Of the centred differences of a task's control law."""
+"""Of the differences of a task's control law, one-sided where an action is at a bound."""
 
 
 class _Stage(NamedTuple):
@@ -283,11 +283,12 @@ class RigidBodyDynamics(SmoothDynamics):
         self.steps += knots
         if self._law is not None:
             offset, scale, lower, upper = self._law
-            wanted = offset + scale * U
-            after, A, B = self._physics_derivatives(X, np.clip(wanted, lower, upper))
+            after, A, B = self._physics_derivatives(X, np.clip(offset + scale * U, lower, upper))
             diverged = ~np.isfinite(after).all(axis=1)
             A[diverged] = B[diverged] = np.nan
-            B *= (scale * ((wanted >= lower) & (wanted <= upper)))[:, None]
+            low, high = self.action_low + _DIFFERENCE_STEP, self.action_high - _DIFFERENCE_STEP
+            inwards = offset + scale * np.clip(U, low, high)  # a derivative at a bound is that of going inwards
+            B *= (scale * ((inwards >= lower) & (inwards <= upper)))[:, None]
             return A, B
         ctrl, changed = self._smooth.control(at, X, U)
         physics, A, B = self._physics_derivatives(X[:, : self.body.space.nx], ctrl)
