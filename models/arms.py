@@ -123,16 +123,17 @@ def tool_position(xp: Any, arm: Arm, q: Any) -> Any:
         arm: the arm.
         q: (N, n) joint positions [rad].
     """
-    zero, one = xp.zeros_like(q[:, :1]), xp.ones_like(q[:, :1])
-    sign = math.cos(arm.heading)
-    x = xp.concat((sign * one, zero, zero), axis=1)  # (N, 3) the axes of the frame, in the base's
-    y = xp.concat((zero, sign * one, zero), axis=1)
-    z = xp.concat((zero, zero, one), axis=1)
-    place = xp.concat((zero, zero, zero), axis=1)
+    zero, sign = xp.zeros_like(q[:, 0]), math.cos(arm.heading)
+    columns = [[sign], [0.0], [0.0]], [[0.0], [sign], [0.0]], [[0.0], [0.0], [1.0]]
+    axes = [zero + xp.asarray(column, dtype=q.dtype, device=q.device) for column in columns]  # (3, N), in the base's
+    place = 0.0 * axes[0]
     for i, (offset, quarters) in enumerate(arm.links):
-        place = place + offset[0] * x + offset[1] * y + offset[2] * z
+        for length, axis in zip(offset, axes, strict=True):
+            if length != 0.0:
+                place = place + length * axis
+        x, y, z = axes
         if quarters:
             y, z = quarters * z, -quarters * y
-        cos, sin = xp.cos(q[:, i : i + 1]), xp.sin(q[:, i : i + 1])
-        x, y = cos * x + sin * y, cos * y - sin * x
-    return place + arm.tool * z
+        cos, sin = xp.cos(q[:, i]), xp.sin(q[:, i])
+        axes = [cos * x + sin * y, cos * y - sin * x, z]
+    return (place + arm.tool * axes[2]).T

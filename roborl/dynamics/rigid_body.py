@@ -22,9 +22,9 @@ import numpy as np
 
 from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
 from roborl.dynamics.manifold import StateSpace, integrate_jacobians, rotation_rate_jacobians, rotation_rates
-from roborl.dynamics.rigid_compiled import Law, Plant, control_step_derivatives, control_steps, follow
 from roborl.dynamics.rigid_forces import ForceDerivatives, JointForces
 from roborl.dynamics.rigid_model import RigidModel
+from roborl.dynamics.rigid_steps import Law, Plant, control_step_derivatives, control_steps, follow
 from roborl.dynamics.smooth import SmoothTask
 from roborl.errors import ConfigError, check_count
 from roborl.sim import Sim, SimState, compile_task
@@ -34,7 +34,7 @@ _RK4_TIMES = (0.0, 0.5, 0.5, 1.0)
 _RK4_WEIGHTS = (1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0)
 
 _DIFFERENCE_STEP = 1e-6
-"""Of the centred differences of a task's control law."""
+"""Of the differences of a task's control law, one-sided where an action is at a bound."""
 
 
 class _Stage(NamedTuple):
@@ -78,10 +78,12 @@ class RigidBody:
         if tree is None:
             return None
         forces, borne = self.forces.compiled(tree)
-        armature = self.equations.armature + self.forces.armature
-        damping = np.array(self._euler_damping)
-        timestep, integrator = float(self.timestep), int(self._integrator)
-        return Plant(tree, borne, bool(borne.mass.any()), forces, armature, damping, timestep, integrator, 1)
+        damping = {
+            mujoco.mjtIntegrator.mjINT_EULER: np.diag(self._euler_damping),
+            mujoco.mjtIntegrator.mjINT_IMPLICITFAST: self.forces.constant_damping,
+        }.get(self._integrator, 0.0)
+        added = self.equations.armature + self.forces.armature + self.timestep * damping
+        return Plant(tree, borne, forces, added, float(self.timestep), int(self._integrator), 1)
 
     def acceleration(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return ``M^-1 (tau - b)`` (N, nv), MuJoCo's qacc where no constraint acts."""
@@ -151,8 +153,7 @@ class RigidBody:
         """Return the next states, and their derivatives A (N, 2 nv, 2 nv) by states and B (N, 2 nv, nu) by control."""
         h, nq, nv, nu = self.timestep, self.space.nq, self.space.nv, ctrl.shape[1]
         if self.plant is not None:
-            after, by = control_step_derivatives(self.plant, np.ascontiguousarray(x), np.ascontiguousarray(ctrl))
-            return after, by[:, :, : 2 * nv], by[:, :, 2 * nv :]
+            return control_step_derivatives(self.plant, np.ascontiguousarray(x), np.ascontiguousarray(ctrl))
         start = np.concatenate((np.eye(2 * nv), np.zeros((2 * nv, nu))), axis=1)
         if self._integrator != mujoco.mjtIntegrator.mjINT_RK4:
             acc, added = self._solve(x[:, :nq], x[:, nq:], ctrl)
@@ -276,10 +277,19 @@ class RigidBodyDynamics(SmoothDynamics):
         return follow(self._plant, self._law, X, U, k, K, lengths, gaps, self.action_low, self.action_high)
 
     def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return derivatives: of physics analytic, of the task's control law by centred differences."""
+        """Return derivatives: of physics analytic, of the task's control law by differences unless it is plain."""
         space, (knots, width) = self.space, U.shape
         n = self.body.space.ndx
         self.steps += knots
+        if self._law is not None:
+            offset, scale, lower, upper = self._law
+            after, A, B = self._physics_derivatives(X, np.clip(offset + scale * U, lower, upper))
+            diverged = ~np.isfinite(after).all(axis=1)
+            A[diverged] = B[diverged] = np.nan
+            low, high = self.action_low + _DIFFERENCE_STEP, self.action_high - _DIFFERENCE_STEP
+            inwards = offset + scale * np.clip(U, low, high)  # a derivative at a bound is that of going inwards
+            B *= (scale * ((inwards >= lower) & (inwards <= upper)))[:, None]
+            return A, B
         ctrl, changed = self._smooth.control(at, X, U)
         physics, A, B = self._physics_derivatives(X[:, : self.body.space.nx], ctrl)
 
@@ -299,9 +309,7 @@ class RigidBodyDynamics(SmoothDynamics):
         """Return qpos and qvel one control step later, and their derivatives by what they were and by the control."""
         n = self.body.space.ndx
         if self._plant is not None:
-            arrays = (np.ascontiguousarray(part) for part in (physics, ctrl))
-            physics, by = control_step_derivatives(self._plant, *arrays)
-            return physics, by[:, :, :n], by[:, :, n:]
+            return control_step_derivatives(self._plant, np.ascontiguousarray(physics), np.ascontiguousarray(ctrl))
         A, B = np.tile(np.eye(n), (len(physics), 1, 1)), np.zeros((len(physics), n, ctrl.shape[1]))
         for _ in range(self._substeps):
             physics, step_A, step_B = self.body.derivatives(physics, ctrl)

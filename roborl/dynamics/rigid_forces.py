@@ -12,7 +12,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from roborl.dynamics.rigid_compiled import Forces
+from roborl.dynamics.rigid_joints import JOINT, MOTOR, TENDON, Forces
 from roborl.dynamics.rigid_model import RigidModel
 from roborl.dynamics.rigid_tree import Tree
 from roborl.errors import ConfigError
@@ -92,6 +92,8 @@ class JointForces:
 
     Attributes:
         armature: (nv, nv) the tendons' inertia, which adds to the joints'.
+        damping: (nv,) of the joints.
+        constant_damping: (nv, nv) of joints and tendons, as MuJoCo's 'implicitfast' takes it.
 
     Raises:
         ConfigError: if the model has forces that are not modelled.
@@ -129,7 +131,7 @@ class JointForces:
                 above = model.dof_parentid[above]
 
         constant = np.diag(self.damping) + self._tendons.T @ (self._tendon_damping[:, None] * self._tendons)
-        self._constant_damping = self._in_line * constant
+        self.constant_damping = self._in_line * constant
         pairs = self._in_line * self._moment[:, :, None] * self._moment[:, None, :]
         self._moment_pairs = pairs.reshape(model.nu, nv * nv)
 
@@ -171,31 +173,21 @@ class JointForces:
         """
         borne = None if self._compensation is None else self._compensation.tree()
         if borne is None:
-            borne = tree._replace(mass=np.zeros_like(tree.mass), inertia=np.zeros_like(tree.inertia))
-        ctrl_range, force_range, joint_range = map(np.array, (self._ctrl_range, self._force_range, self._joint_range))
-        numbers = Forces(
-            self._stiffness,
-            self._rest,
-            self.damping,
-            self._tendons,
-            self._tendon_stiffness,
-            self._tendon_damping,
-            self._tendon_rest,
-            self._moment,
-            self._joint_of,
-            self._on_joint,
-            self._gain,
-            self._bias,
-            self._by_length,
-            self._by_speed,
-            ctrl_range,
-            force_range,
-            joint_range,
-            self._by_motor,
-            self._in_line,
-            self._constant_damping,
+            borne = tree._replace(links=tree.links[:0])
+        joints, motors = np.zeros(self._nv, JOINT), np.zeros(len(self._moment), MOTOR)
+        tendons = np.zeros(len(self._tendons), TENDON)
+        joints["stiffness"], joints["rest"], joints["damping"] = self._stiffness, self._rest, self.damping
+        (joints["low"], joints["high"]), joints["by_motor"] = self._joint_range, self._by_motor
+        motors["gain"], motors["bias"] = self._gain, self._bias
+        motors["by_length"], motors["by_speed"] = self._by_length, self._by_speed
+        (motors["ctrl_low"], motors["ctrl_high"]), (motors["low"], motors["high"]) = self._ctrl_range, self._force_range
+        motors["joint"] = np.where(self._on_joint, self._joint_of, -1)
+        tendons["stiffness"], tendons["damping"] = self._tendon_stiffness, self._tendon_damping
+        tendons["low"], tendons["high"] = self._tendon_rest.T
+        moments, arms, in_line = (
+            np.array(matrix, order="C") for matrix in (self._moment, self._tendons, self._in_line)
         )
-        return Forces(*(np.array(values, order="C") for values in numbers)), borne
+        return Forces(joints, motors, moments, tendons, arms, in_line), borne
 
     def motors(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> MotorForces:
         """Return what motors do."""
@@ -251,12 +243,12 @@ class JointForces:
     def implicit_damping(self, motors: MotorForces) -> np.ndarray:
         """Return minus the forces' derivative by qvel as MuJoCo's 'implicitfast' takes it, (nv, nv) or (N, nv, nv)."""
         if not self._by_speed.any():
-            return self._constant_damping
+            return self.constant_damping
         # a joint at its limit of force does not heed the actuators that are its own; those of tendons still count
         free = self._within(motors.actuators, self._force_range)
         free &= self._within(motors.joints, self._joint_range)[:, self._joint_of] | ~self._on_joint
         pairs = (free * self._by_speed) @ self._moment_pairs
-        return self._constant_damping - pairs.reshape(len(free), self._nv, self._nv)
+        return self.constant_damping - pairs.reshape(len(free), self._nv, self._nv)
 
     @staticmethod
     def _within(values: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ of them are read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -125,7 +126,8 @@ class SmoothTask:
         model = sim.model
         self._columns = _side_by_side({"qpos": model.nq, "qvel": model.nv, "act": model.na} | self.carried)
         self._physics = {name: physics_columns(model, spec) for name, spec in _PHYSICS.items()}
-        self._given = {name: (physics_columns(model, spec), width) for name, (spec, width) in _GIVEN.items()}
+        given = _GIVEN if model.nmocap else {}
+        self._given = {name: (physics_columns(model, spec), width) for name, (spec, width) in given.items()}
         self._memory = _side_by_side(sim.memory_widths)
         self._params = _side_by_side({name: value.shape[1] for name, value in f.params.items()})
         self._delay = ActionDelay(task.action_delay, len(sim.action_low))
@@ -148,7 +150,7 @@ class SmoothTask:
 
     def _check_costs(self, f: Fields, action: np.ndarray) -> None:
         """Find out whether the residuals can be had of a predicted state."""
-        had = {*self._physics, *_GIVEN} - ({"ctrl"} - self.carried.keys())
+        had = {*self._physics, *self._given} - ({"ctrl"} - self.carried.keys())
         lacking = Fields(np, {name: f._arrays[name] for name in had}, f.params, f.memory)
         try:
             if self._unsupported is None:
@@ -277,5 +279,5 @@ class SmoothTask:
                     f"residual {name!r} of {type(self.task).__name__} must have a weight of at least 0, "
                     f"got {residual.weight!r}"
                 )
-        values = [np.sqrt(residual.weight) * residual.value for residual in residuals.values()]
+        values = [math.sqrt(residual.weight) * residual.value for residual in residuals.values()]
         return np.concatenate(values, axis=1) if values else np.zeros((n, 0))

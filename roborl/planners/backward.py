@@ -5,42 +5,37 @@ They are compiled when first called, which takes half a minute, and kept on disk
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from roborl.dynamics.compiled import compiled, factorise, solve
 
-@numba.njit(cache=True)
-def _cholesky(H: np.ndarray, free: np.ndarray, L: np.ndarray) -> bool:
+
+@compiled
+def _add_product(M: np.ndarray, v: np.ndarray, out: np.ndarray) -> None:
+    """Add ``M v``."""
+    for i in range(M.shape[0]):
+        for j in range(M.shape[1]):
+            out[i] += M[i, j] * v[j]
+
+
+@compiled
+def _add_transposed_product(M: np.ndarray, v: np.ndarray, out: np.ndarray) -> None:
+    """Add ``M' v``."""
+    for i in range(M.shape[0]):
+        for j in range(M.shape[1]):
+            out[j] += M[i, j] * v[i]
+
+
+@compiled
+def _factorise_free(H: np.ndarray, free: np.ndarray, L: np.ndarray) -> bool:
     """Factorise the rows and columns of H that are free into L; false if they are not positive definite."""
-    n = len(free)
-    for i in range(n):
+    for i in range(len(free)):
         for j in range(i + 1):
-            total = H[free[i], free[j]]
-            for k in range(j):
-                total -= L[i, k] * L[j, k]
-            if i == j:
-                if not total > 1e-14 * abs(H[free[i], free[i]]):
-                    return False
-                L[i, i] = np.sqrt(total)
-            else:
-                L[i, j] = total / L[j, j]
-    return True
+            L[i, j] = H[free[i], free[j]]
+    return factorise(L, len(free))
 
 
-@numba.njit(cache=True)
-def _solve(L: np.ndarray, n: int, b: np.ndarray) -> None:
-    """Replace the first n entries of b by the solution of ``L L' x = b``."""
-    for i in range(n):
-        for k in range(i):
-            b[i] -= L[i, k] * b[k]
-        b[i] /= L[i, i]
-    for i in range(n - 1, -1, -1):
-        for k in range(i + 1, n):
-            b[i] -= L[k, i] * b[k]
-        b[i] /= L[i, i]
-
-
-@numba.njit(cache=True)
+@compiled
 def box_qp(
     H: np.ndarray, g: np.ndarray, low: np.ndarray, high: np.ndarray, x: np.ndarray
 ) -> tuple[bool, np.ndarray, np.ndarray, np.ndarray]:
@@ -57,9 +52,17 @@ def box_qp(
         Whether H is positive definite where x is free, x (m,), which entries are free, and their Cholesky factor.
     """
     m = len(g)
+    L, step, free = np.zeros((m, m)), np.empty((m, 1)), np.arange(m)
+    if _factorise_free(H, free, L):  # where no bound matters, this is all
+        for i in range(m):
+            step[i] = -g[i]
+        solve(L, m, step)
+        inside = True
+        for i in range(m):
+            inside = inside and low[i] < step[i, 0] < high[i]
+        if inside:
+            return True, step[:, 0].copy(), free, L
     x = np.minimum(np.maximum(x, low), high)
-    L, step = np.zeros((m, m)), np.zeros(m)
-    free = np.arange(m)
     for _ in range(100):
         gradient = H @ x + g
         count = 0
@@ -71,14 +74,14 @@ def box_qp(
         free = free[:count]
         if count == 0:
             return True, x, free, L
-        if not _cholesky(H, free, L):
+        if not _factorise_free(H, free, L):
             return False, x, free, L
         for i in range(count):
             step[i] = -gradient[free[i]]
-        _solve(L, count, step)
+        solve(L, count, step)
         slope, size = 0.0, 0.0
         for i in range(count):
-            slope += gradient[free[i]] * step[i]
+            slope += gradient[free[i]] * step[i, 0]
             size = max(size, abs(x[free[i]]))
         length, value = 1.0, 0.5 * x @ (H @ x) + g @ x
         if -slope <= 1e-20 * (1.0 + abs(value)):
@@ -86,7 +89,7 @@ def box_qp(
         while True:  # Armijo's rule along the projected path
             tried = x.copy()
             for i in range(count):
-                tried[free[i]] = min(max(x[free[i]] + length * step[i], low[free[i]]), high[free[i]])
+                tried[free[i]] = min(max(x[free[i]] + length * step[i, 0], low[free[i]]), high[free[i]])
             if 0.5 * tried @ (H @ tried) + g @ tried <= value + 1e-4 * (gradient @ (tried - x)):
                 break
             length *= 0.6
@@ -98,78 +101,84 @@ def box_qp(
     return True, x, free, L
 
 
-@numba.njit(cache=True)
+@compiled
 def backward_pass(
     A: np.ndarray,
     B: np.ndarray,
     gaps: np.ndarray,
-    lx: np.ndarray,
-    lu: np.ndarray,
-    lxx: np.ndarray,
-    lux: np.ndarray,
-    luu: np.ndarray,
+    gradients: np.ndarray,
+    hessians: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
     mu: float,
 ) -> tuple[bool, np.ndarray, np.ndarray]:
     """Return whether every Q_uu is positive definite, the steps k (H, m), and the gains K (H, m, n).
 
+    With z = (dx_t, du_t) and T = (A B; 0 1), so that (dx_{t+1}, du_t) = T z + (gap; 0), all of Q is T' W T.
+
     Args:
-        A: (H, n, n), B: (H, n, m) the linear models.
-        B: see A.
+        A: (H, n, n) the linear models, and
+        B: (H, n, m).
         gaps: (H + 1, n).
-        lx: (H, n), lu: (H, m), lxx: (H, n, n), lux: (H, m, n), luu: (H, m, m) the quadratic models of the steps' costs.
-        lu: see lx.
-        lxx: see lx.
-        lux: see lx.
-        luu: see lx.
+        gradients: (H, n + m) the quadratic models of the steps' costs, by the state after the step and the action.
+        hessians: (H, n + m, n + m).
         low: (H, m) the least changes of the actions.
         high: (H, m) the greatest.
         mu: the regularisation.
     """
     horizon, n, m = B.shape
     k, K = np.zeros((horizon, m)), np.zeros((horizon, m, n))
-    Vx, Vxx = np.zeros(n), np.zeros((n, n))
-    guess, column = np.zeros(m), np.zeros(m)
+    Vx, Vxx, Wx, Qx = np.zeros(n), np.zeros((n, n)), np.empty(n + m), np.empty(n + m)
+    T, W, WT, Q = np.eye(n + m), np.eye(n + m), np.eye(n + m), np.eye(n + m)
+    Quu, regular_uu, gains, change, guess = np.eye(m), np.eye(m), np.empty((m, n)), np.empty((m, n)), np.zeros(m)
     for t in range(horizon - 1, -1, -1):
-        Wxx = lxx[t] + Vxx
-        Wx = lx[t] + Vx + Wxx @ gaps[t + 1]
-        At, Bt = A[t].T.copy(), B[t].T.copy()
-        WA, WB = Wxx @ A[t], Wxx @ B[t]
-        Qx, Qu = At @ Wx, Bt @ Wx + lu[t] + lux[t] @ gaps[t + 1]
-        Qxx = At @ WA
-        Qux = Bt @ WA + lux[t] @ A[t]
-        cross = lux[t] @ B[t]
-        Quu = Bt @ WB + luu[t] + cross + cross.T
-        regular = Quu + mu * (np.eye(m) + Bt @ B[t])
-        regular_ux = Qux + mu * (Bt @ A[t])
-        sound, k[t], free, L = box_qp(regular, Qu, low[t], high[t], guess)
+        T[:n, :n], T[:n, n:] = A[t], B[t]
+        Wx[:], W[:], Qx[:] = gradients[t], hessians[t], 0.0
+        for i in range(n):
+            Wx[i] += Vx[i]
+            for j in range(n):
+                W[i, j] += Vxx[i, j]
+        _add_product(W[:, :n], gaps[t + 1], Wx)
+        _add_transposed_product(T, Wx, Qx)
+        np.dot(W, T, WT)
+        np.dot(T.T, WT, Q)
+        regular = Q if mu == 0.0 else Q + mu * np.dot(T.T, T)
+        Quu[:], regular_uu[:] = Q[n:, n:], regular[n:, n:]
+        sound, step, free, L = box_qp(regular_uu, Qx[n:], low[t], high[t], guess)
         if not sound:
             return False, k, K
-        for j in range(n):
-            for i in range(len(free)):
-                column[i] = -regular_ux[free[i], j]
-            _solve(L, len(free), column)
-            for i in range(len(free)):
-                K[t, free[i], j] = column[i]
-        Kt = K[t].T.copy()
-        Vx = Qx + Kt @ (Quu @ k[t] + Qu) + Qux.T @ k[t]
-        Vxx = Qxx + Kt @ (Quu @ K[t] + Qux) + Qux.T @ K[t]
-        Vxx = 0.5 * (Vxx + Vxx.T)
-        guess = k[t].copy()
+        guess = step
+        for i in range(len(free)):
+            for j in range(n):
+                gains[i, j] = -regular[n + free[i], j]
+        solve(L, len(free), gains)
+        k[t] = step
+        for i in range(len(free)):
+            K[t, free[i]] = gains[i]
+
+        # V = Q where du = k + K dx: its gradient, and its second derivative (K' D + D' K) / 2 + Q_xx of D below
+        np.dot(Quu, K[t], change)
+        for i in range(m):
+            for j in range(n):
+                change[i, j] += 2.0 * Q[n + i, j]
+        np.dot(K[t].T, change, Vxx)
+        for i in range(n):
+            for j in range(i + 1):
+                Vxx[i, j] = Vxx[j, i] = Q[i, j] + 0.5 * (Vxx[i, j] + Vxx[j, i])
+        Vx[:] = Qx[:n]
+        _add_product(Quu, step, Qx[n:])
+        _add_transposed_product(K[t], Qx[n:], Vx)
+        _add_transposed_product(Q[n:, :n], step, Vx)
     return True, k, K
 
 
-@numba.njit(cache=True)
+@compiled
 def model_change(
     A: np.ndarray,
     B: np.ndarray,
     gaps: np.ndarray,
-    lx: np.ndarray,
-    lu: np.ndarray,
-    lxx: np.ndarray,
-    lux: np.ndarray,
-    luu: np.ndarray,
+    gradients: np.ndarray,
+    hessians: np.ndarray,
     k: np.ndarray,
     K: np.ndarray,
 ) -> tuple[float, float]:
@@ -177,11 +186,17 @@ def model_change(
 
     The linear models' answer to the steps and the gaps is linear in alpha, so the quadratic models' is quadratic.
     """
-    dx = gaps[0].copy()
+    horizon, n, m = B.shape
+    z, dx, curved = np.empty(n + m), gaps[0].copy(), np.empty(n + m)
     linear, quadratic = 0.0, 0.0
-    for t in range(len(k)):
-        du = k[t] + K[t] @ dx
-        dx = A[t] @ dx + B[t] @ du + gaps[t + 1]
-        linear += lx[t] @ dx + lu[t] @ du
-        quadratic += dx @ (lxx[t] @ dx) + du @ (luu[t] @ du) + 2.0 * (du @ (lux[t] @ dx))
+    for t in range(horizon):
+        z[:n], z[n:], curved[:] = gaps[t + 1], k[t], 0.0
+        _add_product(K[t], dx, z[n:])
+        _add_product(A[t], dx, z[:n])
+        _add_product(B[t], z[n:], z[:n])
+        dx[:] = z[:n]
+        _add_product(hessians[t], z, curved)
+        for i in range(n + m):
+            linear += gradients[t, i] * z[i]
+            quadratic += curved[i] * z[i]
     return linear, quadratic

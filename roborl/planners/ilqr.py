@@ -33,7 +33,7 @@ from roborl.dynamics.contract import SmoothDynamics
 from roborl.errors import NonFinite, check_count, check_range
 from roborl.planners.backward import backward_pass, model_change
 from roborl.planners.contract import Plan, Planner, as_smooth, horizon_steps
-from roborl.planners.costs import stage_model, terminal_model, trajectory_costs
+from roborl.planners.costs import Costs
 from roborl.sim import SimState
 
 _REGULARIZATION_FACTOR = 2.0
@@ -110,11 +110,8 @@ class _Models(NamedTuple):
     A: np.ndarray
     B: np.ndarray
     gaps: np.ndarray
-    lx: np.ndarray
-    lu: np.ndarray
-    lxx: np.ndarray
-    lux: np.ndarray
-    luu: np.ndarray
+    gradients: np.ndarray
+    hessians: np.ndarray
 
 
 class _Trial(NamedTuple):
@@ -159,6 +156,7 @@ class ILQR(Planner):
     def __init__(self, dynamics: SmoothDynamics, config: ILQRConfig | None = None, seed: int = 0) -> None:
         self.config = ILQRConfig() if config is None else config
         self.dynamics, self._smooth = dynamics, as_smooth(self.name, dynamics)
+        self._costs = Costs(self._smooth)
         self.horizon = horizon_steps(self.config.horizon_s, dynamics.control_dt)
         self.seed(seed)
 
@@ -261,7 +259,7 @@ class ILQR(Planner):
         """Return what following a trajectory with gains leads to: no gaps, if no step closes them; itself, if none."""
         k, whole = np.zeros_like(trial.U), np.ones(1)
         X, U = self._smooth.follow(x0, trial.X, trial.U, k, K, whole, trial.gaps)
-        cost = float(trajectory_costs(self._smooth, x0, X, U)[0])
+        cost = float(self._costs.of(x0, X, U)[0])
         return _Trial(X[0], U[0], cost, np.zeros_like(trial.gaps)) if np.isfinite(cost) else trial
 
     def _raised(self, mu: float, change: float) -> tuple[float, float]:
@@ -282,7 +280,7 @@ class ILQR(Planner):
             X, gaps = np.tile(start, (len(U) + 1, 1)), np.zeros((len(U) + 1, space.ndx))
             still, no_gains = np.zeros_like(U), np.zeros((*U.shape, space.ndx))
             X = dynamics.follow(x0, X, U, still, no_gains, np.ones(1), gaps)[0][0]
-        cost = float(trajectory_costs(dynamics, x0, X[None], U[None])[0])
+        cost = float(self._costs.of(x0, X[None], U[None])[0])
         if not (np.abs(X).max() < _HUGE and np.isfinite(gaps).all()):
             raise NonFinite("the trajectory that ilqr begins with diverges")
         if not np.isfinite(cost):
@@ -301,11 +299,12 @@ class ILQR(Planner):
         """Return the models about a trajectory."""
         dynamics, (X, U) = self._smooth, trial[:2]
         A, B = dynamics.linearize(x0, X[:-1], U)
-        lx, lu, lxx, lux, luu = stage_model(dynamics, x0, X[1:], U)
-        gradient, hessian = terminal_model(dynamics, x0, X[-1])
-        lx[-1] += gradient
-        lxx[-1] += hessian
-        models = _Models(*(np.ascontiguousarray(part) for part in (A, B, trial.gaps, lx, lu, lxx, lux, luu)))
+        gradients, hessians = self._costs.stage(x0, X[1:], U)
+        gradient, hessian = self._costs.terminal(x0, X[-1])
+        n = len(gradient)
+        gradients[-1, :n] += gradient
+        hessians[-1, :n, :n] += hessian
+        models = _Models(*(np.ascontiguousarray(part) for part in (A, B, trial.gaps, gradients, hessians)))
         for name, part in zip(_Models._fields, models, strict=True):
             if not np.isfinite(part).all():
                 raise NonFinite(f"a derivative ({name}) along ilqr's trajectory is not finite")
@@ -329,7 +328,7 @@ class ILQR(Planner):
             if not len(some):
                 break
             X, U = self._smooth.follow(x0, trial.X, trial.U, k, K, some, trial.gaps)
-            costs = trajectory_costs(self._smooth, x0, X, U)
+            costs = self._costs.of(x0, X, U)
             improved = trial.cost - costs + penalty * some * trial.gap
             promised = -(some * a + 0.5 * some**2 * b)
             good = (promised > 0.0) & (improved >= self.config.acceptance * promised)

@@ -22,7 +22,7 @@ from scipy.linalg import LinAlgError, solve_discrete_are
 from roborl.dynamics.contract import SmoothDynamics
 from roborl.errors import RunError, check_count, check_range
 from roborl.planners.contract import Plan, Planner, as_smooth, horizon_steps
-from roborl.planners.costs import Quadratic, stage_model, terminal_model, trajectory_costs
+from roborl.planners.costs import Costs, Quadratic
 from roborl.sim import SimState
 
 
@@ -134,15 +134,14 @@ def equilibrium(dynamics: SmoothDynamics, at: SimState, x: np.ndarray, u: np.nda
     Raises:
         NoEquilibrium: if they do not converge, or the action is beyond its bounds.
     """
-    space, n, m = dynamics.space, dynamics.space.ndx, len(u)
+    space, n, m, costs = dynamics.space, dynamics.space.ndx, len(u), Costs(dynamics)
     for _ in range(iterations):
         A, B = (derivative[0] for derivative in dynamics.linearize(at, x[None], u[None]))
         drift = space.difference(x, dynamics.predict(at, x[None], u[None])[0])
-        cost = stage_model(dynamics, at, x[None], u[None])
-        H = np.block([[cost.xx[0], cost.ux[0].T], [cost.ux[0], cost.uu[0]]])
+        gradient, hessian = (part[0] for part in costs.stage(at, x[None], u[None]))
         constraint = np.concatenate((A - np.eye(n), B), axis=1)
-        system = np.block([[H, constraint.T], [constraint, np.zeros((n, n))]])
-        right = -np.concatenate((cost.x[0], cost.u[0], drift))
+        system = np.block([[hessian, constraint.T], [constraint, np.zeros((n, n))]])
+        right = -np.concatenate((gradient, drift))
         if not (np.isfinite(system).all() and np.isfinite(right).all()):
             break
         step = np.linalg.lstsq(system, right, rcond=1e-12)[0][: n + m]  # the shortest: what costs nothing stays
@@ -150,14 +149,16 @@ def equilibrium(dynamics: SmoothDynamics, at: SimState, x: np.ndarray, u: np.nda
         if np.abs(step).max() < 1e-9 and np.abs(drift).max() < 1e-9:
             if (u < dynamics.action_low - 1e-9).any() or (u > dynamics.action_high + 1e-9).any():
                 raise NoEquilibrium(f"the state could be held by the action {u}, which is beyond its bounds")
-            return Equilibrium(x, u, A, B, Quadratic(*(part[0] for part in cost)))
+            return Equilibrium(x, u, A, B, Quadratic(gradient, hessian))
     raise NoEquilibrium(f"no state near the given one that an action holds was found in {iterations} steps")
 
 
 def by_state_before(point: Equilibrium) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return q, r and s: a step's cost by the state before it and the action."""
-    A, B, (_, _, Q, N, R) = point.A, point.B, point.cost
-    return A.T @ Q @ A, R + B.T @ Q @ B + N @ B + B.T @ N.T, A.T @ Q @ B + A.T @ N.T
+    n, m = point.B.shape
+    before = np.block([[point.A, point.B], [np.zeros((m, n)), np.eye(m)]])  # (x', u) = before (x, u)
+    total = before.T @ point.cost.hessian @ before
+    return total[:n, :n], total[n:, n:], total[:n, n:]
 
 
 class LQR(Planner):
@@ -179,6 +180,7 @@ class LQR(Planner):
         self.config = LQRConfig() if config is None else config
         self.dynamics, self._smooth = dynamics, as_smooth(self.name, dynamics)
         self.horizon = horizon_steps(self.config.horizon_s, dynamics.control_dt)
+        self._costs = Costs(self._smooth)
 
     def seed(self, seed: int) -> None:
         """Do nothing: it draws nothing."""
@@ -204,7 +206,7 @@ class LQR(Planner):
         if config.infinite:
             gains[:], V = infinite_horizon(point.A, point.B, q, r, s)
         else:
-            _, V = terminal_model(dynamics, x0, point.x)
+            _, V = self._costs.terminal(x0, point.x)
             for t in reversed(range(self.horizon)):
                 gains[t], V = riccati_step(point.A, point.B, q, r, s, V)
 
@@ -214,7 +216,7 @@ class LQR(Planner):
             x = dynamics.predict(x0, x[None], U[-1][None])[0]
             X.append(x)
         trajectory, actions = np.array(X), np.array(U)
-        cost = float(trajectory_costs(dynamics, x0, trajectory[None], actions[None])[0])
+        cost = float(self._costs.of(x0, trajectory[None], actions[None])[0])
         away = space.difference(point.x, start)
         stats = {"expected": float(0.5 * away @ V @ away), "distance": float(np.linalg.norm(away))}
         stats["steps"] = float(dynamics.steps - steps_before)

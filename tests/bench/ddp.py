@@ -24,6 +24,7 @@ from results import write
 
 from roborl import tasks
 from roborl.dynamics.rigid_body import RigidBodyDynamics
+from roborl.dynamics.rigid_tree import LINK
 from roborl.models.arms import UR5E, tool_position
 from roborl.planners.contract import Plan
 from roborl.planners.ilqr import ILQR, ILQRConfig
@@ -97,7 +98,8 @@ class Reach(Task):
 def ours(path: Path, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return our result and times, and the problem in numbers."""
     dynamics = RigidBodyDynamics(Reach(xml_file=str(path)))
-    assert dynamics.body.plant is not None
+    plant = dynamics.body.plant
+    assert plant is not None
     sim = Sim(dynamics.task, 1, num_threads=1)
     sim.reset()
     x0 = sim.state()
@@ -109,7 +111,8 @@ def ours(path: Path, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
         begin = time.perf_counter()
         plan = planner.plan(x0, start)
         times.append((time.perf_counter() - begin) / plan.stats["passes"])
-    problem = {name: np.asarray(value).tolist() for name, value in dynamics.body.plant.tree._asdict().items()}
+    problem = {name: plant.tree.links[name].tolist() for name in LINK.names or ()}
+    problem |= {"gravity": plant.tree.gravity.tolist()}
     problem |= {"q0": list(UR5E.ready), "hold": hold[0].tolist(), "goal": list(GOAL), "weights": WEIGHTS}
     problem |= {"knots": KNOTS, "dt": DT, "tool": UR5E.tool, "repeats": repeats, "threshold": 1e-9}
     first = sum(r.cost(np)[0] for name, r in dynamics.task.stage_residuals(sim.fields, hold).items() if name == "goal")
@@ -124,18 +127,18 @@ def ours(path: Path, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def parts(dynamics: Any, planner: ILQR, x0: Any, start: Plan, repeats: int) -> dict[str, float]:
     """Return where an iteration's time goes [ms]: the medians of its parts alone."""
     from roborl.planners.backward import backward_pass
-    from roborl.planners.costs import stage_model, trajectory_costs
+    from roborl.planners.costs import Costs
 
     trial = planner._begin(x0, start)
-    models = planner._model(x0, trial)
+    costs, models = Costs(dynamics), planner._model(x0, trial)
     wide = np.full_like(trial.U, np.inf)
     _, k, K = backward_pass(*models, -wide, wide, 0.0)
     calls = {
         "dynamics' derivatives": lambda: dynamics.linearize(x0, trial.X[:-1], trial.U),
-        "costs' derivatives": lambda: stage_model(dynamics, x0, trial.X[1:], trial.U),
+        "costs' derivatives": lambda: costs.stage(x0, trial.X[1:], trial.U),
         "pass backwards": lambda: backward_pass(*models, -wide, wide, 0.0),
         "following": lambda: dynamics.follow(x0, trial.X, trial.U, k, K, np.ones(1), trial.gaps),
-        "costs": lambda: trajectory_costs(dynamics, x0, trial.X[None], trial.U[None]),
+        "costs": lambda: costs.of(x0, trial.X[None], trial.U[None]),
     }
     result = {}
     for name, call in calls.items():

@@ -19,9 +19,7 @@ def arm(problem: dict) -> pin.Model:
     model.gravity.linear = np.array(problem["gravity"])
     for j, parent in enumerate(problem["parent"]):
         placement = pin.SE3(np.array(problem["turn"][j]), np.array(problem["offset"][j]))
-        joint = model.addJoint(
-            parent + 1, pin.JointModelRevoluteUnaligned(np.array(problem["axis"][j])), placement, str(j)
-        )
+        joint = model.addJoint(parent + 1, pin.JointModelRZ(), placement, str(j))
         inertia = pin.Inertia(problem["mass"][j], np.array(problem["centre"][j]), np.array(problem["inertia"][j]))
         model.appendBodyToJoint(joint, inertia, pin.SE3.Identity())
     tool = pin.SE3(np.eye(3), np.array([0.0, 0.0, problem["tool"]]))

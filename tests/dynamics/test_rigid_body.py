@@ -332,3 +332,14 @@ def test_following_a_trajectory_is_the_same_compiled_and_step_by_step(task: Task
     np.testing.assert_allclose(actions, expected[1], atol=1e-12)
     np.testing.assert_allclose(points, expected[0], atol=1e-9)
     assert (np.abs(actions) == 1.0).any() or isinstance(task, PendulumSwingup)
+
+
+def test_an_action_beyond_its_laws_limits_changes_nothing() -> None:
+    dynamics, sim = RigidBodyDynamics(Lever()), Sim(Lever(), 1, num_threads=1)
+    sim.reset()
+    at, X = sim.state(), np.random.default_rng(0).normal(size=(5, 4))
+    U = np.array([[0.0], [0.3], [0.5], [-0.6], [-1.0]])  # 0.3 + 2 u = 0.3, 0.9, 1.3, -0.9, -1.7 in [-0.5, 1.2] or not
+    _, B = dynamics.linearize(at, X, U)
+    differences = (dynamics.predict(at, X, U + STEP) - dynamics.predict(at, X, U - STEP)) / (2.0 * STEP)
+    np.testing.assert_allclose(B[:, :, 0], differences, atol=1e-6 * np.abs(differences).max())
+    assert B[:2].all() and not B[2:].any()

@@ -6,7 +6,7 @@ import pytest
 from roborl import tasks
 from roborl.dynamics.linear import LinearDynamics, linear_state
 from roborl.dynamics.mujoco import MujocoDynamics
-from roborl.planners.costs import stage_model, terminal_model, trajectory_costs
+from roborl.planners.costs import Costs
 from roborl.sim import Sim
 
 ALL = [name.removeprefix("roborl/").removesuffix("-v1") for name in tasks.TASKS]
@@ -29,7 +29,8 @@ def some_points(name: str, knots: int) -> tuple[MujocoDynamics, Sim, np.ndarray,
 def test_gradients_are_those_of_the_costs_and_second_derivatives_are_never_negative(name: str) -> None:
     dynamics, sim, X, U = some_points(name, 4)
     at, space = sim.state(), dynamics.space
-    model = stage_model(dynamics, at, X, U)
+    costs_of = Costs(dynamics)
+    gradients, hessians = costs_of.stage(at, X, U)
     n, directions = space.ndx, space.ndx + U.shape[1]
 
     def costs(dx: np.ndarray, du: np.ndarray) -> np.ndarray:
@@ -38,12 +39,10 @@ def test_gradients_are_those_of_the_costs_and_second_derivatives_are_never_negat
     differences = np.empty((4, directions))
     for i, e in enumerate(STEP * np.eye(directions)):
         differences[:, i] = (costs(e[:n], e[n:]) - costs(-e[:n], -e[n:])) / (2 * STEP)
-    gradients = np.concatenate((model.x, model.u), axis=1)
     np.testing.assert_allclose(gradients, differences, atol=1e-6 * max(np.abs(differences).max(), 1.0))
-    hessians = np.block([[model.xx, model.ux.swapaxes(1, 2)], [model.ux, model.uu]])
     assert np.linalg.eigvalsh(hessians).min() > -1e-9 * np.abs(hessians).max()
 
-    gradient, hessian = terminal_model(dynamics, at, X[0])
+    gradient, hessian = costs_of.terminal(at, X[0])
     for i, e in enumerate(STEP * np.eye(n)):
         low, high = (0.5 * np.sum(dynamics.terminal_residuals(at, space.integrate(X[:1], s * e)) ** 2) for s in (-1, 1))
         assert gradient[i] == pytest.approx((high - low) / (2 * STEP), rel=1e-6, abs=1e-6)
@@ -57,12 +56,11 @@ def test_second_derivatives_of_squares_are_exact() -> None:
     Q = 0.5 * (Q + Q.T)
     dynamics = LinearDynamics(np.eye(3), np.zeros((3, 2)), Q, R, last=last)
     X, U = rng.normal(size=(2, 3)), rng.normal(size=(2, 2))
-    model = stage_model(dynamics, linear_state(X[:1]), X, U)
-    np.testing.assert_allclose(model.xx, [Q] * 2, atol=1e-8)
-    np.testing.assert_allclose(model.uu, [R] * 2, atol=1e-8)
-    np.testing.assert_allclose(model.ux, 0.0, atol=1e-8)
-    np.testing.assert_allclose(model.x, X @ Q, atol=1e-8)
-    gradient, hessian = terminal_model(dynamics, linear_state(X[:1]), X[0])
+    costs = Costs(dynamics)
+    gradients, hessians = costs.stage(linear_state(X[:1]), X, U)
+    np.testing.assert_allclose(hessians, [np.block([[Q, np.zeros((3, 2))], [np.zeros((2, 3)), R]])] * 2, atol=1e-8)
+    np.testing.assert_allclose(gradients, np.concatenate((X @ Q, U @ R), axis=1), atol=1e-8)
+    gradient, hessian = costs.terminal(linear_state(X[:1]), X[0])
     np.testing.assert_allclose(gradient, last @ X[0], atol=1e-8)
     np.testing.assert_allclose(hessian, last, atol=1e-8)
 
@@ -75,6 +73,6 @@ def test_a_trajectory_costs_what_a_rollout_does_not_earn_and_nan_costs_infinity(
     X[0, 0] = x0.physics
     for t in range(3):
         X[:, t + 1] = dynamics.predict(x0, X[:, t], U[:, t])
-    assert trajectory_costs(dynamics, x0, X, U) == pytest.approx(dynamics.rollout(x0, U, seed=0).costs)
+    assert Costs(dynamics).of(x0, X, U) == pytest.approx(dynamics.rollout(x0, U, seed=0).costs)
     X[0, 2, 0] = np.nan
-    assert trajectory_costs(dynamics, x0, X, U).tolist() == [np.inf]
+    assert Costs(dynamics).of(x0, X, U).tolist() == [np.inf]
