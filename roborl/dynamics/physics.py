@@ -7,6 +7,7 @@ one's own is therefore `PhysicsDynamics.physics_after` alone, and its derivative
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -22,6 +23,15 @@ _DIFFERENCE_STEP = 1e-6
 """Of centred differences, in the units of the state and of the action."""
 
 
+class Law(NamedTuple):
+    """How an action becomes control, where nothing but the action decides: ``offset + scale u`` within limits, (m,)."""
+
+    offset: np.ndarray
+    scale: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
 class PhysicsDynamics(SmoothDynamics):
     """Predicts a task from a model of its robot.
 
@@ -35,6 +45,7 @@ class PhysicsDynamics(SmoothDynamics):
     Attributes:
         physics: the space of ``(qpos, qvel)``.
         substeps: time steps that MuJoCo takes in a control step.
+        law: how actions become control, where nothing but the action decides and nothing else is carried; else None.
     """
 
     def __init__(self, task: Task, *, num_threads: int = 0, model: mujoco.MjModel | None = None) -> None:
@@ -46,6 +57,7 @@ class PhysicsDynamics(SmoothDynamics):
         self.substeps = sim.substeps
         self.physics = StateSpace.of_model(model)
         self._smooth = SmoothTask(task, sim)
+        self.law = None if self.space.nrest else _law(task, sim.model.nu)
 
     @abstractmethod
     def physics_after(self, physics: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
@@ -99,7 +111,16 @@ class PhysicsDynamics(SmoothDynamics):
         return np.where(np.isfinite(after).all(axis=1, keepdims=True), after, np.nan)
 
     def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return derivatives: of physics as it says, of the task's control law by centred differences."""
+        """Return derivatives: of physics as it says, of the task's control law by differences unless it is plain."""
+        if self.law is not None:
+            offset, scale, lower, upper = self.law
+            after, A, B = self.physics_derivatives(X, np.clip(offset + scale * U, lower, upper))
+            diverged = ~np.isfinite(after).all(axis=1)
+            A[diverged] = B[diverged] = np.nan
+            low, high = self.action_low + _DIFFERENCE_STEP, self.action_high - _DIFFERENCE_STEP
+            inwards = offset + scale * np.clip(U, low, high)  # a derivative at a bound is that of going inwards
+            B *= (scale * ((inwards >= lower) & (inwards <= upper)))[:, None]
+            return A, B
         space, n = self.space, self.physics.ndx
         ctrl, changed = self._smooth.control(at, X, U)
         physics, A, B = self.physics_derivatives(X[:, : self.physics.nx], ctrl)
@@ -183,3 +204,17 @@ class PhysicsDynamics(SmoothDynamics):
             if ended.all():
                 break
         return Rollout(rewards, diverged)
+
+
+def _law(task: Task, num_actuators: int) -> Law | None:
+    """Return how a task's actions become control, where nothing but the action decides; else None."""
+    action = task.action
+    if type(task).control is not Task.control or not action.plain or any(action.lead):
+        return None
+    if action.names is not None and len(action.names) != num_actuators:
+        return None
+    row = np.zeros(num_actuators)
+    offset = row if action.default is None else row + np.array(action.default)
+    lower = row + np.array(action.lower) if action.lower else row - np.inf
+    upper = row + np.array(action.upper) if action.upper else row + np.inf
+    return Law(offset, row + np.array(action.scale), lower, upper)

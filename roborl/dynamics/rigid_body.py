@@ -20,21 +20,17 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
 from roborl.dynamics.manifold import StateSpace, integrate_jacobians, rotation_rate_jacobians, rotation_rates
+from roborl.dynamics.physics import PhysicsDynamics
 from roborl.dynamics.rigid_forces import ForceDerivatives, JointForces
 from roborl.dynamics.rigid_model import RigidModel
-from roborl.dynamics.rigid_steps import Law, Plant, control_step_derivatives, control_steps, follow
-from roborl.dynamics.smooth import SmoothTask
-from roborl.errors import ConfigError, check_count
-from roborl.sim import Sim, SimState, compile_task
+from roborl.dynamics.rigid_steps import Plant, control_step_derivatives, control_steps, follow
+from roborl.errors import check_count
+from roborl.sim import SimState, compile_task
 from roborl.task.contract import Task
 
 _RK4_TIMES = (0.0, 0.5, 0.5, 1.0)
 _RK4_WEIGHTS = (1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0)
-
-_DIFFERENCE_STEP = 1e-6
-"""Of the differences of a task's control law, one-sided where an action is at a bound."""
 
 
 class _Stage(NamedTuple):
@@ -188,7 +184,7 @@ class RigidBody:
         return total
 
 
-class RigidBodyDynamics(SmoothDynamics):
+class RigidBodyDynamics(PhysicsDynamics):
     """A task's robot as a rigid-body model.
 
     Args:
@@ -213,43 +209,22 @@ class RigidBodyDynamics(SmoothDynamics):
         model: mujoco.MjModel | None = None,
         substeps: int | None = None,
     ) -> None:
-        self.task = task
-        self.steps = 0
         model = compile_task(task) if model is None else model
-        sim = Sim(task, 1, num_threads=1, model=model, record_observations=False)
-        self.action_low, self.action_high = sim.action_low, sim.action_high
-        self._smooth = SmoothTask(task, sim)
+        super().__init__(task, num_threads=num_threads, model=model)
         if substeps is not None:
             check_count("substeps", substeps, 1)
-        self._substeps = sim.substeps if substeps is None else substeps
-        self.body = RigidBody(model, task.control_dt / self._substeps)
+            self.substeps = substeps
+        self.body = RigidBody(model, task.control_dt / self.substeps)
         self.leaves_out = _constraints(model)
-        self._plant = None if self.body.plant is None else self.body.plant._replace(substeps=self._substeps)
-        self._law = None if self.space.nrest else _law(task, sim.model.nu)
+        self._plant = None if self.body.plant is None else self.body.plant._replace(substeps=self.substeps)
 
-    @property
-    def space(self) -> StateSpace:
-        """The space of points; see `SmoothTask`."""
-        return self._smooth.space
-
-    def coordinates(self, x: SimState) -> np.ndarray:
-        """Return the points (N, nx) of N states."""
-        return self._smooth.coordinates(x)
-
-    def predict(self, at: SimState, x: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Return the points one control step later; see `SmoothDynamics.predict`."""
-        ctrl, changed = self._smooth.control(at, x, u)
-        physics = self._physics_after(x[:, : self.body.space.nx], ctrl)
-        return self._smooth.after(at, u, ctrl, changed, physics)
-
-    def _physics_after(self, physics: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
+    def physics_after(self, physics: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         """Return qpos and qvel one control step later; rows that are not finite, or huge, become NaN, as in MuJoCo."""
-        self.steps += len(physics)
         if self._plant is not None:
             return control_steps(self._plant, np.ascontiguousarray(physics), np.ascontiguousarray(ctrl))
         after = np.full_like(physics, np.nan)
         sound = np.asarray(np.isfinite(ctrl).all(axis=1))
-        for _ in range(self._substeps):
+        for _ in range(self.substeps):
             sound = sound & (np.abs(physics) < mujoco.mjMAXVAL).all(axis=1)
             if sound.all():
                 after = physics = self.body.step(physics, ctrl)
@@ -258,6 +233,18 @@ class RigidBodyDynamics(SmoothDynamics):
                 after[sound] = stepped
                 physics = after
         return np.where(sound[:, None], after, np.nan)
+
+    def physics_derivatives(self, physics: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return qpos and qvel one control step later, and their derivatives, analytic."""
+        self.steps += len(physics)
+        if self._plant is not None:
+            return control_step_derivatives(self._plant, np.ascontiguousarray(physics), np.ascontiguousarray(ctrl))
+        n = self.physics.ndx
+        A, B = np.tile(np.eye(n), (len(physics), 1, 1)), np.zeros((len(physics), n, ctrl.shape[1]))
+        for _ in range(self.substeps):
+            physics, step_A, step_B = self.body.derivatives(physics, ctrl)
+            A, B = step_A @ A, step_A @ B + step_B
+        return physics, A, B
 
     def follow(
         self,
@@ -270,133 +257,11 @@ class RigidBodyDynamics(SmoothDynamics):
         gaps: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Follow a trajectory; see `SmoothDynamics.follow`. Compiled, where nothing but the action decides."""
-        if self._plant is None or self._law is None:
+        if self._plant is None or self.law is None:
             return super().follow(at, X, U, k, K, lengths, gaps)
         self.steps += len(lengths) * len(U)
         X, U, k, K, lengths, gaps = (np.ascontiguousarray(part) for part in (X, U, k, K, lengths, gaps))
-        return follow(self._plant, self._law, X, U, k, K, lengths, gaps, self.action_low, self.action_high)
-
-    def linearize(self, at: SimState, X: np.ndarray, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return derivatives: of physics analytic, of the task's control law by differences unless it is plain."""
-        space, (knots, width) = self.space, U.shape
-        n = self.body.space.ndx
-        self.steps += knots
-        if self._law is not None:
-            offset, scale, lower, upper = self._law
-            after, A, B = self._physics_derivatives(X, np.clip(offset + scale * U, lower, upper))
-            diverged = ~np.isfinite(after).all(axis=1)
-            A[diverged] = B[diverged] = np.nan
-            low, high = self.action_low + _DIFFERENCE_STEP, self.action_high - _DIFFERENCE_STEP
-            inwards = offset + scale * np.clip(U, low, high)  # a derivative at a bound is that of going inwards
-            B *= (scale * ((inwards >= lower) & (inwards <= upper)))[:, None]
-            return A, B
-        ctrl, changed = self._smooth.control(at, X, U)
-        physics, A, B = self._physics_derivatives(X[:, : self.body.space.nx], ctrl)
-
-        # the control law and what is carried, by x, u and the physics after the step
-        after = self._smooth.after(at, U, ctrl, changed, physics)
-        directions = space.ndx + width
-        by_z, by_after = self._law_derivatives(at, X, U, physics)
-        nu = ctrl.shape[1]
-        total = np.zeros((knots, space.ndx, directions))
-        total[:, :n, :n] = A
-        total[:, :n] += B @ by_z[:, :nu]
-        total[:, n:] = by_z[:, nu:] + by_after @ total[:, :n]
-        total[~np.isfinite(after).all(axis=1)] = np.nan
-        return total[:, :, : space.ndx], total[:, :, space.ndx :]
-
-    def _physics_derivatives(self, physics: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return qpos and qvel one control step later, and their derivatives by what they were and by the control."""
-        n = self.body.space.ndx
-        if self._plant is not None:
-            return control_step_derivatives(self._plant, np.ascontiguousarray(physics), np.ascontiguousarray(ctrl))
-        A, B = np.tile(np.eye(n), (len(physics), 1, 1)), np.zeros((len(physics), n, ctrl.shape[1]))
-        for _ in range(self._substeps):
-            physics, step_A, step_B = self.body.derivatives(physics, ctrl)
-            A, B = step_A @ A, step_A @ B + step_B
-        return physics, A, B
-
-    def _law_derivatives(
-        self, at: SimState, X: np.ndarray, U: np.ndarray, physics: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return how ``(ctrl, rest)`` changes: by (x, u), and of the rest alone by the physics after the step."""
-        space, body, width = self.space, self.body.space, U.shape[1]
-        directions = space.ndx + width + body.ndx
-        offsets = _DIFFERENCE_STEP * np.concatenate((np.eye(directions), -np.eye(directions)))[:, None]
-        x = space.integrate(X, offsets[..., : space.ndx]).reshape(-1, space.nx)
-        low, high = np.minimum(U, self.action_low), np.maximum(U, self.action_high)
-        u = np.clip(U + offsets[..., space.ndx : space.ndx + width], low, high)
-        spans, of_u = np.full((directions, len(X)), 2.0 * _DIFFERENCE_STEP), slice(space.ndx, space.ndx + width)
-        spans[of_u] = np.sum(u[of_u] - u[directions:][of_u], axis=2)  # one-sided at a bound
-        u = u.reshape(-1, width)
-        moved = body.integrate(physics, offsets[..., space.ndx + width :]).reshape(-1, body.nx)
-        ctrl, changed = self._smooth.control(at, x, u)
-        rest = self._smooth.after(at, u, ctrl, changed, moved)[:, body.nx :]
-        values = np.concatenate((ctrl, rest), axis=1).reshape(2, directions, len(X), -1)
-        by = ((values[0] - values[1]) / spans[..., None]).transpose(1, 2, 0)
-        split = space.ndx + width
-        return by[:, :, :split], by[:, ctrl.shape[1] :, split:]
-
-    def stage_residuals(self, at: SimState, after: np.ndarray, U: np.ndarray) -> np.ndarray:
-        """Return the task's weighed residuals; see `SmoothDynamics.stage_residuals`."""
-        return self._smooth.stage_residuals(at, after, U)
-
-    def terminal_residuals(self, at: SimState, last: np.ndarray) -> np.ndarray:
-        """Return the task's weighed residuals; see `SmoothDynamics.terminal_residuals`."""
-        return self._smooth.terminal_residuals(at, last)
-
-    def step(self, x: SimState, u: np.ndarray, seed: int) -> Prediction:
-        """Predict one control step; see `Dynamics.step`.
-
-        Raises:
-            ConfigError: if the reward, or what ends an episode, reads more than a rigid-body model predicts.
-        """
-        x = SimState(*(np.repeat(part, len(u), axis=0) if len(part) == 1 else part for part in x))
-        ctrl, changed = self._smooth.control(x, self.coordinates(x), u)
-        physics = self._physics_after(self.coordinates(x)[:, : self.body.space.nx], ctrl)
-        diverged = ~np.isfinite(physics).all(axis=1)
-        try:
-            before = self._smooth.whole_fields(x)
-            after = self._smooth.state_after(x, u, ctrl, changed, physics, seed)
-            f = self._smooth.whole_fields(after)
-            terms = list(self.task.reward_terms(before, u, f).values())
-            terminated = self.task.terminated(f)
-        except AttributeError as error:
-            name = type(self.task).__name__
-            raise ConfigError(f"what {name} rewards cannot be had from a rigid-body model: {error}") from error
-        reward = np.asarray(sum(terms[1:], start=terms[0]))
-        diverged |= ~np.isfinite(reward)
-        terminated = np.zeros(len(u), bool) if terminated is None else terminated
-        return Prediction(after, np.where(diverged, np.nan, reward), terminated, diverged)
-
-    def rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
-        """Predict what action sequences are worth; see `Dynamics.rollout`."""
-        rewards = np.zeros(U.shape[:2])
-        ended, diverged = np.zeros(len(U), bool), np.zeros(len(U), bool)
-        x = x0
-        for t in range(U.shape[1]):
-            prediction = self.step(x, U[:, t], seed)
-            x = prediction.x
-            rewards[:, t] = np.where(ended, 0.0, prediction.reward)
-            diverged |= prediction.diverged & ~ended
-            ended |= prediction.terminated | diverged
-            if ended.all():
-                break
-        return Rollout(rewards, diverged)
-
-
-def _law(task: Task, num_actuators: int) -> Law | None:
-    """Return how a task's actions become control, where nothing but the action decides; else None."""
-    action = task.action
-    if type(task).control is not Task.control or not action.plain or any(action.lead):
-        return None
-    if action.names is not None and len(action.names) != num_actuators:
-        return None
-    row = np.zeros(num_actuators)
-    offset = row if action.default is None else row + np.array(action.default)
-    lower = row + np.array(action.lower) if action.lower else row - np.inf
-    upper = row + np.array(action.upper) if action.upper else row + np.inf
-    return Law(offset, row + np.array(action.scale), lower, upper)
+        return follow(self._plant, self.law, X, U, k, K, lengths, gaps, self.action_low, self.action_high)
 
 
 def _constraints(model: mujoco.MjModel) -> tuple[str, ...]:

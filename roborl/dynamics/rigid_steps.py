@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 
 from roborl.dynamics.compiled import Records, compiled, factorise, solve
+from roborl.dynamics.physics import Law
 from roborl.dynamics.rigid_joints import (
     Forces,
     add_motor_damping,
@@ -47,15 +48,6 @@ class Plant(NamedTuple):
     timestep: float
     integrator: int
     substeps: int
-
-
-class Law(NamedTuple):
-    """How an action becomes control, where nothing but the action decides: ``offset + scale u`` within limits, (m,)."""
-
-    offset: np.ndarray
-    scale: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
 
 
 class _Work(NamedTuple):
