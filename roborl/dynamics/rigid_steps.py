@@ -88,15 +88,8 @@ def _work(n: int, m: int) -> _Work:
 def _accelerate(plant: Plant, x: np.ndarray, ctrl: np.ndarray, w: _Work) -> None:
     """Set the acceleration that a time step from x (2n,) begins with, and the Cholesky factor of its matrix M."""
     n, forces, added, rows, M = len(x) // 2, plant.forces, plant.added, w.rows, w.pages[_M]
-    q, v, acc, bias, borne, torques, pulls = (
-        x[:n],
-        x[n:],
-        rows[_ACC],
-        rows[_BIAS],
-        rows[_BORNE],
-        rows[_TORQUES],
-        rows[_PULLS],
-    )
+    q, v, borne, torques, pulls = x[:n], x[n:], rows[_BORNE], rows[_TORQUES], rows[_PULLS]
+    acc, bias = rows[_ACC], rows[_BIAS]
     if len(plant.compensated.links):
         inertia_and_bias(plant.compensated, q, rows[_ZERO], w.pages[_SPARE], borne, w.compensated)
     inertia_and_bias(plant.tree, q, v, M, bias, w.tree)
