@@ -50,70 +50,40 @@ class Plant(NamedTuple):
     substeps: int
 
 
+_ZERO, _BIAS, _ACC, _BORNE, _TORQUES, _PULLS, _STATE, _RATES, _TOTAL = range(9)
+_M, _SPARE, _TAU_Q, _TAU_V, _TAU_U, _B_Q, _B_V, _BY_X, _BY_ACC, _BY_STATE, _BY_RATES, _BY_TOTAL = range(12)
+
+
 class _Work(NamedTuple):
-    """What the functions below keep between their loops, of n joints and m actuators; made once for many steps."""
+    """What the functions below keep between their loops, of n joints and m actuators; made once for many steps.
+
+    Attributes:
+        tree: (n,) `MOTION` of the robot.
+        compensated: the same of the point masses whose weight is borne.
+        rows: (9, 2n + m) vectors, by the names above.
+        pages: (12, 2n, 2n + m) matrices, by the names above.
+    """
 
     tree: Records
     compensated: Records
-    M: np.ndarray
-    spare: np.ndarray
-    zero: np.ndarray
-    bias: np.ndarray
-    acc: np.ndarray
-    borne: np.ndarray
-    torques: np.ndarray
-    pulls: np.ndarray
-    state: np.ndarray
-    rates: np.ndarray
-    total: np.ndarray
-    tau_q: np.ndarray
-    tau_v: np.ndarray
-    tau_u: np.ndarray
-    b_q: np.ndarray
-    b_v: np.ndarray
-    by_x: np.ndarray
-    by_acc: np.ndarray
-    by_state: np.ndarray
-    by_rates: np.ndarray
-    by_total: np.ndarray
+    rows: np.ndarray
+    pages: np.ndarray
 
 
 @compiled
 def _work(n: int, m: int) -> _Work:
-    return _Work(
-        tree=np.empty(n, MOTION),
-        compensated=np.empty(n, MOTION),
-        M=np.empty((n, n)),
-        spare=np.empty((n, n)),
-        zero=np.zeros(n),
-        bias=np.empty(n),
-        acc=np.empty(n),
-        borne=np.zeros(n),
-        torques=np.empty(n),
-        pulls=np.empty(m),
-        state=np.empty(2 * n),
-        rates=np.empty(2 * n),
-        total=np.empty(2 * n),
-        tau_q=np.zeros((n, n)),
-        tau_v=np.empty((n, n)),
-        tau_u=np.empty((n, m)),
-        b_q=np.empty((n, n)),
-        b_v=np.empty((n, n)),
-        by_x=np.empty((n, 2 * n + m)),
-        by_acc=np.empty((n, 2 * n + m)),
-        by_state=np.empty((2 * n, 2 * n + m)),
-        by_rates=np.empty((2 * n, 2 * n + m)),
-        by_total=np.empty((2 * n, 2 * n + m)),
-    )
+    rows, pages = np.zeros((9, 2 * n + m)), np.zeros((12, 2 * n, 2 * n + m))
+    return _Work(np.empty(n, MOTION), np.empty(n, MOTION), rows, pages)
 
 
 @compiled
 def _accelerate(plant: Plant, x: np.ndarray, ctrl: np.ndarray, w: _Work) -> None:
     """Set the acceleration that a time step from x (2n,) begins with, and the Cholesky factor of its matrix M."""
-    n, forces, added, borne, torques, pulls = len(x) // 2, plant.forces, plant.added, w.borne, w.torques, w.pulls
-    q, v, M, acc, bias = x[:n], x[n:], w.M, w.acc, w.bias
+    n, forces, added, rows, M = len(x) // 2, plant.forces, plant.added, w.rows, w.pages[_M]
+    q, v, borne, torques, pulls = x[:n], x[n:], rows[_BORNE], rows[_TORQUES], rows[_PULLS]
+    acc, bias = rows[_ACC], rows[_BIAS]
     if len(plant.compensated.links):
-        inertia_and_bias(plant.compensated, q, w.zero, w.spare, borne, w.compensated)
+        inertia_and_bias(plant.compensated, q, rows[_ZERO], w.pages[_SPARE], borne, w.compensated)
     inertia_and_bias(plant.tree, q, v, M, bias, w.tree)
     motor_forces(forces, q, v, ctrl, borne, torques, pulls)
     joint_forces(forces, q, v, borne, torques, acc)
@@ -124,7 +94,7 @@ def _accelerate(plant: Plant, x: np.ndarray, ctrl: np.ndarray, w: _Work) -> None
     if plant.integrator == _IMPLICITFAST:
         add_motor_damping(forces, plant.timestep, torques, pulls, M)
     if factorise(M, n):
-        solve(M, n, acc.reshape(n, 1))
+        solve(M, n, acc.reshape(-1, 1))
     else:
         acc[:] = np.nan
 
@@ -132,7 +102,8 @@ def _accelerate(plant: Plant, x: np.ndarray, ctrl: np.ndarray, w: _Work) -> None
 @compiled
 def _step(plant: Plant, x: np.ndarray, ctrl: np.ndarray, w: _Work) -> None:
     """Replace a state x (2n,) by that one time step later."""
-    n, h, acc, state, rates, total = len(x) // 2, plant.timestep, w.acc, w.state, w.rates, w.total
+    n, h, rows = len(x) // 2, plant.timestep, w.rows
+    acc, state, rates, total = rows[_ACC], rows[_STATE, : 2 * n], rows[_RATES], rows[_TOTAL]
     if plant.integrator != _RK4:
         _accelerate(plant, x, ctrl, w)
         for i in range(n):
@@ -219,22 +190,23 @@ def _accelerate_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, 
 
     The last m of the 2n + m things that all changes are by are the control, which stays.
     """
-    n, m, by_x, by_acc = len(x) // 2, len(ctrl), w.by_x, w.by_acc
-    tau_q, tau_v, tau_u, b_q, b_v = w.tau_q, w.tau_v, w.tau_u, w.b_q, w.b_v
+    n, m, rows, pages = len(x) // 2, len(ctrl), w.rows, w.pages
+    by_x, by_acc, b_q, b_v = pages[_BY_X], pages[_BY_ACC], pages[_B_Q], pages[_B_V]
+    tau_q, tau_v, tau_u = pages[_TAU_Q], pages[_TAU_V], pages[_TAU_U]
     _accelerate(plant, x, ctrl, w)
     if len(plant.compensated.links):
-        derivatives(plant.compensated, w.zero, w.zero, tau_q, tau_v, w.compensated)
+        derivatives(plant.compensated, rows[_ZERO], rows[_ZERO], tau_q, tau_v, w.compensated)
     else:
         tau_q[:] = 0.0
-    force_derivatives(plant.forces, x[:n], ctrl, w.torques, w.pulls, tau_q, tau_v, tau_u)
-    derivatives(plant.tree, x[n:], w.acc, b_q, b_v, w.tree)
+    force_derivatives(plant.forces, x[:n], ctrl, rows[_TORQUES], rows[_PULLS], tau_q, tau_v, tau_u)
+    derivatives(plant.tree, x[n:], rows[_ACC], b_q, b_v, w.tree)
     for i in range(n):
         for j in range(n):
             by_x[i, j] = tau_q[i, j] - b_q[i, j]
             by_x[i, n + j] = tau_v[i, j] - b_v[i, j]
         for j in range(m):
             by_x[i, 2 * n + j] = tau_u[i, j]
-    solve(w.M, n, by_x)
+    solve(pages[_M], n, by_x)
     for i in range(n):
         for j in range(2 * n + m):
             by_acc[i, j] = by_x[i, j] if j >= 2 * n else 0.0
@@ -247,7 +219,7 @@ def _accelerate_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, 
 @compiled
 def _euler_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, by: np.ndarray, w: _Work) -> None:
     """Replace x (2n,) by the state a time step later, and ``by (2n, 2n + m)``, how x changes, by how that one does."""
-    n, h, acc, by_acc = len(x) // 2, plant.timestep, w.acc, w.by_acc
+    n, h, acc, by_acc = len(x) // 2, plant.timestep, w.rows[_ACC], w.pages[_BY_ACC]
     _accelerate_with_derivatives(plant, x, ctrl, by, w)
     for i in range(n):
         x[n + i] += h * acc[i]
@@ -260,9 +232,9 @@ def _euler_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, by: n
 @compiled
 def _rk4_with_derivatives(plant: Plant, x: np.ndarray, ctrl: np.ndarray, by: np.ndarray, w: _Work) -> None:
     """Do as `_euler_with_derivatives` by the classic Runge-Kutta method."""
-    n, columns, h = len(x) // 2, by.shape[1], plant.timestep
-    state, rates, total, acc = w.state, w.rates, w.total, w.acc
-    by_state, by_rates, by_total, by_acc = w.by_state, w.by_rates, w.by_total, w.by_acc
+    n, columns, h, rows, pages = len(x) // 2, by.shape[1], plant.timestep, w.rows, w.pages
+    acc, state, rates, total = rows[_ACC], rows[_STATE, : 2 * n], rows[_RATES], rows[_TOTAL]
+    by_state, by_rates, by_total, by_acc = pages[_BY_STATE], pages[_BY_RATES], pages[_BY_TOTAL], pages[_BY_ACC]
     rates[:] = 0.0
     total[:] = 0.0
     by_rates[:] = 0.0

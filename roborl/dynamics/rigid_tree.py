@@ -76,11 +76,12 @@ class Tree(NamedTuple):
 
     Attributes:
         links: (n,) `LINK`, each joint after the one that carries it.
-        gravity: (3,)
+        gravity: along x, y and z; numbers, as an array would be one more reference to count wherever a tree is passed
+            on.
     """
 
     links: Records
-    gravity: np.ndarray
+    gravity: tuple[float, float, float]
 
 
 def tree_of(model: Any, reference: np.ndarray) -> Tree:
@@ -100,7 +101,8 @@ def tree_of(model: Any, reference: np.ndarray) -> Tree:
         link["turn"], link["offset"] = carrier.T @ placement.rotation @ turned, carrier.T @ placement.translation
         link["reference"], link["mass"] = reference[j - 1], inertia.mass
         link["centre"], link["inertia"] = turned.T @ inertia.lever, turned.T @ inertia.inertia @ turned
-    return Tree(links, np.array(model.gravity.linear))
+    x, y, z = model.gravity.linear.tolist()
+    return Tree(links, (x, y, z))
 
 
 def _axis(joint: Any) -> np.ndarray:
@@ -118,7 +120,7 @@ def _axes_along(axis: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _cross(a: np.ndarray, b: np.ndarray, factor: float, out: np.ndarray) -> None:
+def _cross(a: Any, b: np.ndarray, factor: float, out: np.ndarray) -> None:
     """Add ``factor a x b`` (3,)."""
     out[0] += factor * (a[1] * b[2] - a[2] * b[1])
     out[1] += factor * (a[2] * b[0] - a[0] * b[2])
@@ -243,7 +245,7 @@ def _set_forces(tree: Tree, v: np.ndarray, a: np.ndarray, motions: Records) -> N
 @compiled
 def inertia_and_bias(tree: Tree, q: np.ndarray, v: np.ndarray, M: np.ndarray, b: np.ndarray, motions: Records) -> None:
     """Set M (n, n) and b (n,) of ``M a + b = tau`` at positions q (n,) and speeds v (n,)."""
-    links, n = tree.links, len(q)
+    links, n = tree.links, len(tree.links)
     _place(links, q, motions)
     b[:] = 0.0
     _set_forces(tree, v, b, motions)
@@ -299,7 +301,7 @@ def _add_rates(s: Any, u: np.ndarray, out: np.ndarray) -> None:
 @compiled
 def derivatives(tree: Tree, v: np.ndarray, a: np.ndarray, by_q: np.ndarray, by_v: np.ndarray, motions: Records) -> None:
     """Set the derivatives (n, n) of the forces ``M a + b`` by q and by v, after `inertia_and_bias` at the same."""
-    links, gravity, n = tree.links, tree.gravity, len(v)
+    links, gravity, n = tree.links, tree.gravity, len(tree.links)
     _set_forces(tree, v, a, motions)
     by_q[:] = 0.0
     by_v[:] = 0.0

@@ -112,7 +112,7 @@ def ours(path: Path, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
         plan = planner.plan(x0, start)
         times.append((time.perf_counter() - begin) / plan.stats["passes"])
     problem = {name: plant.tree.links[name].tolist() for name in LINK.names or ()}
-    problem |= {"gravity": plant.tree.gravity.tolist()}
+    problem |= {"gravity": plant.tree.gravity}
     problem |= {"q0": list(UR5E.ready), "hold": hold[0].tolist(), "goal": list(GOAL), "weights": WEIGHTS}
     problem |= {"knots": KNOTS, "dt": DT, "tool": UR5E.tool, "repeats": repeats, "threshold": 1e-9}
     first = sum(r.cost(np)[0] for name, r in dynamics.task.stage_residuals(sim.fields, hold).items() if name == "goal")
