@@ -68,6 +68,12 @@ class MPCPolicy:
         self._age += 1
         return action_at(self.last_plan, self.planner.dynamics, x, self._age - 1)
 
+    @property
+    def gain(self) -> np.ndarray | None:
+        """The gain (na, ndx) that goes with the latest action; None: the planner gives none."""
+        plan = self.last_plan
+        return None if plan is None or plan.gains is None or plan.X is None else plan.gains[self._age - 1]
+
     def state(self) -> dict[str, Any]:
         """Return what its next actions depend on beside the state it is given, as JSON values."""
         plan = None if self.last_plan is None else self.last_plan.to_json()
@@ -104,6 +110,12 @@ class Episode:
 
     terminated: bool
     """Whether it ended before its time."""
+
+    states: SimState
+    """(T + 1 rows) the whole states."""
+
+    gains: np.ndarray | None
+    """(T, na, ndx): by how much the actions answer to differences from these states; None: not known."""
 
     @property
     def total(self) -> float:
@@ -238,7 +250,7 @@ def plan_episodes(
             report = None if on_step is None else functools.partial(on_step, i)
             film = None if on_frame is None or camera is None or i > 0 else lambda: on_frame(lambda: camera.picture(0))
             if kept_up is None:
-                done.append(_run_episode(sim, policy.act, report, film))
+                done.append(_run_episode(sim, policy.act, report, film, lambda: policy.gain))
             else:
                 with kept_up.episode(planner, replan_steps, sim.state()) as act:
                     done.append(_run_episode(sim, act, report, film))
@@ -263,17 +275,21 @@ def _run_episode(
     act: Callable[[SimState], np.ndarray],
     report: Callable[[int, float], None] | None,
     film: Callable[[], None] | None,
+    gain: Callable[[], np.ndarray | None] = lambda: None,
 ) -> Episode:
     """Run one episode from the state that ``sim`` is in."""
     f = sim.fields
+    states, gains = [sim.state()], []
     qpos, qvel, actions, rewards, success = [f.qpos[0].copy()], [f.qvel[0].copy()], [], [], []
     terminated, total = False, 0.0
     for step in range(sim.task.episode_steps):
         if film is not None:
             film()
-        action = act(sim.state())
+        action = act(states[-1])
+        gains.append(gain())
         result = sim.step(action[None])
         sim.check_finite(step)
+        states.append(sim.state())
         actions.append(action)
         rewards.append(result.reward[0])
         qpos.append(f.qpos[0].copy())
@@ -286,12 +302,15 @@ def _run_episode(
         terminated = bool(result.terminated[0])
         if terminated:
             break
+    whole = SimState(*(np.concatenate(parts) for parts in zip(*states, strict=True)))
     return Episode(
-        int(sim.state().counters[0, 0]),
+        int(whole.counters[0, 0]),
         np.array(qpos),
         np.array(qvel),
         np.array(actions),
         np.array(rewards),
         np.array(success) if success else None,
         terminated,
+        whole,
+        None if any(K is None for K in gains) else np.array(gains),
     )

@@ -19,6 +19,7 @@ from roborl.run.files import atomic_write_json
 from roborl.run.log import Progress
 from roborl.run.plots import trajectory
 from roborl.run.tables import table
+from roborl.run.trajectory import Trajectory
 from roborl.run.video import VideoWriter, check_video_path
 from roborl.sim import compile_task
 
@@ -75,8 +76,11 @@ class MPCConfig:
         Raises:
             RunError: if the system refuses.
         """
-        words = json.loads(json.dumps({"format": FORMAT} | asdict(self.resolve())))  # tuples become lists
-        atomic_write_json(path, words)
+        atomic_write_json(path, {"format": FORMAT} | self.words())
+
+    def words(self) -> dict[str, Any]:
+        """Return the policy as JSON, with nothing left open."""
+        return json.loads(json.dumps(asdict(self.resolve())))  # tuples become lists
 
     @classmethod
     def load(cls, path: Path) -> MPCConfig:
@@ -109,7 +113,7 @@ class PlanningResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        files: dict[str, str | None] = {"video": None, "plot": None, "policy": None}
+        files: dict[str, str | None] = {"video": None, "plot": None, "policy": None, "trajectory": None}
         files |= {name: str(path) for name, path in self.files.items()}
         return self.results.summary() | self.evaluation.to_json() | files
 
@@ -151,6 +155,7 @@ def plan(
     video: Path | None = None,
     plot: Path | None = None,
     policy: Path | None = None,
+    save: Path | None = None,
     quiet: bool = False,
 ) -> PlanningResult:
     """Control a task by planning.
@@ -163,6 +168,7 @@ def plan(
         video: where to write an mp4 of the first episode.
         plot: where to write a PNG of the first episode's states and actions.
         policy: where to write the policy's file, for `roborl eval`.
+        save: where to write the first episode's states, actions and gains, for `roborl replay`.
         quiet: show no progress.
 
     Raises:
@@ -203,7 +209,9 @@ def plan(
         trajectory(plot, compile_task(task), task.control_dt, results.episodes[0], bounds, title)
     if policy is not None:
         config.save(policy)
-    written = {"video": video, "plot": plot, "policy": policy}
+    if save is not None:
+        Trajectory.of(config.words(), planner, results.episodes[0]).save(save)
+    written = {"video": video, "plot": plot, "policy": policy, "trajectory": save}
     files = {name: path for name, path in written.items() if path is not None}
     return PlanningResult(results, evaluation(results), files)
 
