@@ -136,6 +136,9 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument(
         "--save", type=Path, metavar="FILE.npz", help="write the first episode here, with gains, for `roborl replay`"
     )
+    sub.add_argument(
+        "--from", dest="begin", type=Path, metavar="FILE.npz", help="go on from a trajectory that --save kept"
+    )
     sub.add_argument("--set", **ASSIGNMENT, help="a setting of the planner, as samples=64")
     sub.add_argument("--option", **ASSIGNMENT, help="an option of the task, as mass=[0.8,1.2]")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
@@ -310,6 +313,7 @@ def _plan(options: argparse.Namespace) -> int:
         plot=options.plot,
         policy=options.policy,
         save=options.save,
+        begin=options.begin,
         quiet=options.quiet,
     )
     _print(options, result.to_json(), result.summary())

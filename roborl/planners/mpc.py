@@ -12,7 +12,7 @@ import numpy as np
 
 from roborl.dynamics import make_dynamics
 from roborl.envs import Camera
-from roborl.errors import UnknownName, check_count
+from roborl.errors import ConfigError, UnknownName, check_count
 from roborl.planners import planner_class
 from roborl.planners.contract import Plan, Planner
 from roborl.planners.following import action_at
@@ -30,6 +30,7 @@ class MPCPolicy:
     Args:
         planner: the planner.
         replan_steps: control steps acted on each plan.
+        begin: what the first plan of an episode goes on from; None: the planner begins anew.
 
     Attributes:
         plans: how many plans have been made.
@@ -37,10 +38,11 @@ class MPCPolicy:
         last_plan: the latest plan, None before the first.
     """
 
-    def __init__(self, planner: Planner, replan_steps: int = 1) -> None:
+    def __init__(self, planner: Planner, replan_steps: int = 1, begin: Plan | None = None) -> None:
         check_count("replan_steps", replan_steps, 1)
         self.planner = planner
         self.replan_steps = replan_steps
+        self.begin = begin
         self.plans = 0
         self.planning_s = 0.0
         self.last_plan: Plan | None = None
@@ -60,7 +62,7 @@ class MPCPolicy:
         """
         if self.last_plan is None or self._age >= min(self.replan_steps, len(self.last_plan.U)):
             start = time.perf_counter()
-            warm_start = None if self.last_plan is None else self.last_plan.shifted(self._age)
+            warm_start = self.begin if self.last_plan is None else self.last_plan.shifted(self._age)
             self.last_plan = self.planner.plan(x, warm_start)
             self.planning_s += time.perf_counter() - start
             self.plans += 1
@@ -212,6 +214,7 @@ def plan_episodes(
     seed: int = 0,
     replan_steps: int = 1,
     real_time: float | None = None,
+    begin: Plan | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
     on_frame: Callable[[Callable[[], np.ndarray]], None] | None = None,
 ) -> PlanResults:
@@ -226,6 +229,7 @@ def plan_episodes(
         replan_steps: control steps acted on each plan.
         real_time: None: the simulation waits for each plan. A number: it does not, and passes so many seconds in a
             second, while a thread plans; what comes of it is then not the same each time.
+        begin: what the first plan of each episode goes on from, where the simulation waits for it.
         on_step: called after each step with the episode's number, the step's, and the return so far.
         on_frame: called in each state of the first episode with a function that makes its picture, uint8
             (height, width, 3).
@@ -238,7 +242,9 @@ def plan_episodes(
     check_count("seed", seed, 0)
     task, steps_before = planner.dynamics.task, planner.dynamics.steps
     sim = Sim(task, 1, num_threads=1)
-    policy = MPCPolicy(planner, replan_steps)
+    policy = MPCPolicy(planner, replan_steps, begin)
+    if real_time is not None and begin is not None:
+        raise ConfigError("a plan to begin from is for simulations that wait for their plans: leave out real_time")
     kept_up = None if real_time is None else KeepingUp(real_time)
     camera = None if on_frame is None else Camera(sim)
     done: list[Episode] = []

@@ -19,7 +19,7 @@ from roborl.run.files import atomic_write_json
 from roborl.run.log import Progress
 from roborl.run.plots import trajectory
 from roborl.run.tables import table
-from roborl.run.trajectory import Trajectory
+from roborl.run.trajectory import Trajectory, begun_plan
 from roborl.run.video import VideoWriter, check_video_path
 from roborl.sim import compile_task
 
@@ -156,6 +156,7 @@ def plan(
     plot: Path | None = None,
     policy: Path | None = None,
     save: Path | None = None,
+    begin: Path | None = None,
     quiet: bool = False,
 ) -> PlanningResult:
     """Control a task by planning.
@@ -169,15 +170,19 @@ def plan(
         plot: where to write a PNG of the first episode's states and actions.
         policy: where to write the policy's file, for `roborl eval`.
         save: where to write the first episode's states, actions and gains, for `roborl replay`.
+        begin: a file that ``save`` wrote: the first plan of each episode goes on from what was done there.
         quiet: show no progress.
 
     Raises:
         UnknownName: if there is no such planner, task, option, setting or dynamics.
+        CorruptFile: if the file to begin from is none of a trajectory.
+        UsageError: if it is none of this task, or shorter than a plan.
         NonFinite: if a simulation, or every prediction of it, diverged.
     """
     check_count("episodes", episodes, 1)
     planner = config.make()
     task = planner.dynamics.task
+    begun = None if begin is None else begun_plan(begin, planner)
     writer = None if video is None else VideoWriter(check_video_path(video), task.control_dt)
     progress = Progress(episodes * task.episode_steps, quiet=quiet)
     steps = 0
@@ -195,6 +200,7 @@ def plan(
                 seed=seed,
                 replan_steps=config.replan_steps,
                 real_time=real_time,
+                begin=begun,
                 on_step=on_step,
                 on_frame=None if writer is None else writer.add,
             )

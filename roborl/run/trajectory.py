@@ -3,7 +3,7 @@
 The file is an .npz of plain arrays, which numpy alone reads, on a robot too:
 
     time_s (T + 1,), qpos (T + 1, nq), qvel (T + 1, nv), actions (T, na), action_low, action_high (na,), rewards (T,);
-    points (T + 1, nx) and gains (T, na, ndx), where the planner gives gains: near points[t] the action is
+    points (T + 1, nx), if what predicts has such; gains (T, na, ndx), if the planner gives them: near points[t]
         u = actions[t] + gains[t] (x - points[t]),  within action_low and action_high;
     start_physics, start_memory, start_params, start_counters: the whole state that it began in;
     about: JSON: the planner, the task and their settings, the names of joints and actions, the model's sha256.
@@ -31,7 +31,7 @@ from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.envs import Camera
 from roborl.errors import CorruptFile, UsageError, check_count
-from roborl.planners.contract import Planner
+from roborl.planners.contract import Plan, Planner, horizon_steps
 from roborl.planners.mpc import Episode
 from roborl.run.files import atomic_write_bytes
 from roborl.run.tables import table
@@ -78,9 +78,10 @@ class Trajectory:
             "action_high": dynamics.action_high,
             "rewards": episode.rewards,
         }
+        if isinstance(dynamics, SmoothDynamics):
+            arrays["points"] = dynamics.coordinates(episode.states)
         if episode.gains is not None:
-            assert isinstance(dynamics, SmoothDynamics)
-            arrays |= {"points": dynamics.coordinates(episode.states), "gains": episode.gains}
+            arrays["gains"] = episode.gains
         about = {
             "format": FORMAT,
             "policy": made_by,
@@ -141,8 +142,27 @@ class Trajectory:
                 raise CorruptFile(f"{path}: {name} must have {dimensions} axes and {rows} rows, got {array.shape}")
             if array.dtype != np.float64 or not (name in bounds or np.isfinite(array).all()):
                 raise CorruptFile(f"{path}: {name} must be finite numbers of double precision, got {array.dtype}")
-        if ("points" in arrays) != ("gains" in arrays):
-            raise CorruptFile(f"{path} must have points and gains, or neither")
+        if "gains" in arrays and "points" not in arrays:
+            raise CorruptFile(f"{path} must have points where it has gains")
+
+
+def begun_plan(path: Path, planner: Planner) -> Plan:
+    """Return what a trajectory's file has for a planner to go on from: as many steps as it plans ahead.
+
+    Raises:
+        CorruptFile: if the file is none of a trajectory.
+        UsageError: if it is none of the planner's task, or has fewer steps; or the planner does not say its horizon.
+    """
+    trajectory, task = Trajectory.load(path), planner.dynamics.task
+    _check_model(path, trajectory, Sim(task, 1, num_threads=1), MujocoDynamics(task, num_threads=1))
+    horizon_s = getattr(planner.config, "horizon_s", None)
+    if horizon_s is None:
+        raise UsageError(f"{planner.name} has no horizon_s: what it would go on from {path} with is not known")
+    horizon, arrays = horizon_steps(horizon_s, planner.dynamics.control_dt), trajectory.arrays
+    if len(arrays["actions"]) < horizon:
+        raise UsageError(f"{path} has {len(arrays['actions'])} control steps, fewer than horizon_s asks for, {horizon}")
+    points = arrays.get("points")
+    return Plan(arrays["actions"][:horizon], 0.0, X=None if points is None else points[: horizon + 1])
 
 
 @dataclass(frozen=True)
@@ -239,13 +259,14 @@ def _check_model(path: Path, trajectory: Trajectory, sim: Sim, dynamics: MujocoD
     about, arrays = trajectory.about, trajectory.arrays
     if model_sha256(sim.model) != about["model_sha256"]:
         raise UsageError(
-            f"the model of {about['policy']['task']} is not the one that {path} was made with, by roborl "
-            f"{about['roborl']} and MuJoCo {about['mujoco']}; here are {__version__} and {mujoco.__version__}"
+            f"the model of {type(sim.task).__name__} is not the one that {path} was made with: that of "
+            f"{about['policy']['task']} by roborl {about['roborl']} and MuJoCo {about['mujoco']}; "
+            f"here are {__version__} and {mujoco.__version__}"
         )
     na, here = len(sim.action_low), sim.state()._asdict()
     widths: dict[str, tuple[int, ...]] = {"qpos": (sim.model.nq,), "qvel": (sim.model.nv,), "actions": (na,)}
-    if "gains" in arrays:
-        widths |= {"points": (dynamics.space.nx,), "gains": (na, dynamics.space.ndx)}
+    widths |= {"points": (dynamics.space.nx,), "gains": (na, dynamics.space.ndx)}
+    widths = {name: width for name, width in widths.items() if name in arrays}
     got = {name: arrays[name].shape[1:] for name in widths}
     got |= {name: part.shape for name, part in trajectory.start._asdict().items()}
     expected = widths | {name: part.shape for name, part in here.items()}

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roborl.errors import CorruptFile, UsageError
+from roborl import tasks
+from roborl.errors import ConfigError, CorruptFile, UsageError
+from roborl.planners.mpc import make_planner
 from roborl.run import api
 from roborl.run.planning import MPCConfig, plan
-from roborl.run.trajectory import Trajectory
+from roborl.run.trajectory import Trajectory, begun_plan
 
 BALANCE = MPCConfig("lqr", "CartpoleBalance", settings={"horizon_s": 1.0}, replan_steps=10)
 
@@ -78,6 +80,48 @@ def test_planners_without_gains_are_replayed_in_open_loop(tmp_path: Path) -> Non
     assert other.largest > 0.0
 
 
+def test_a_planner_goes_on_from_what_was_done(balanced: Path) -> None:
+    with np.load(balanced) as file:
+        arrays = dict(file)
+    task = tasks.load("CartpoleBalance")
+    planner = make_planner("ilqr", task, {"horizon_s": 0.5, "warm_iterations": 5}, num_threads=1)
+    begun = begun_plan(balanced, planner)
+    assert np.array_equal(begun.U, arrays["actions"][:50]) and begun.X is not None
+    assert np.array_equal(begun.X, arrays["points"][:51])
+    better = planner.plan(Trajectory.load(balanced).start, begun)
+    alone = make_planner("ilqr", task, {"horizon_s": 0.5}, num_threads=1).plan(Trajectory.load(balanced).start)
+    assert better.stats["gap"] == 0.0 and better.stats["iterations"] >= 1
+    assert better.cost == pytest.approx(alone.cost, rel=1e-6)
+
+
+def test_each_episodes_first_plan_goes_on_from_the_trajectory(balanced: Path) -> None:
+    # of samples that are all alike the first plan is what it began from; later ones are what is left of it, held
+    settings = {"horizon_s": 1.0, "samples": 2, "noise": 1e-12}
+    config = MPCConfig("predictive_sampling", "CartpoleBalance", settings=settings, replan_steps=100)
+    with np.load(balanced) as file:
+        saved = file["actions"]
+    done = plan(config, episodes=2, seed=3, begin=balanced, quiet=True).results.episodes
+    for episode in done:
+        np.testing.assert_allclose(episode.actions[:100], saved[:100], atol=1e-9)
+        np.testing.assert_allclose(episode.actions[100:200], np.repeat(saved[99:100], 100, axis=0), atol=1e-9)
+
+
+def test_what_a_planner_cannot_go_on_from_is_refused(balanced: Path) -> None:
+    def going_on(task: str, settings: dict[str, Any], **more: Any) -> None:
+        plan(MPCConfig("ilqr", task, settings=settings), begin=balanced, quiet=True, **more)
+
+    with pytest.raises(UsageError, match="has 1000 control steps, fewer than horizon_s asks for, 1001"):
+        going_on("CartpoleBalance", {"horizon_s": 10.01})
+    with pytest.raises(UsageError, match="the model of PendulumSwingup is not .*: that of roborl/CartpoleBalance-v1"):
+        going_on("PendulumSwingup", {})
+    with pytest.raises(ConfigError, match="leave out real_time"):
+        going_on("CartpoleBalance", {}, real_time=1.0)
+    planner = make_planner("ilqr", tasks.load("CartpoleBalance"), num_threads=1)
+    planner.config = None
+    with pytest.raises(UsageError, match="ilqr has no horizon_s"):
+        begun_plan(balanced, planner)
+
+
 def nan(arrays: dict[str, Any]) -> None:
     arrays["actions"][3] = np.nan
 
@@ -97,7 +141,7 @@ def flat(arrays: dict[str, Any]) -> None:
         (short, r"qpos must have 2 axes and 1001 rows, got \(1000, 2\)"),
         (flat, "gains must have 3 axes and 1000 rows"),
         (lambda arrays: arrays.update(qvel=arrays["qvel"].astype(np.float32)), "qvel must be finite numbers of double"),
-        (lambda arrays: arrays.pop("points"), "must have points and gains, or neither"),
+        (lambda arrays: arrays.pop("points"), "must have points where it has gains"),
         (lambda arrays: arrays.pop("qvel"), "is no file of a trajectory.*qvel"),
         (lambda arrays: arrays.update(qpos=np.array([None])), "is no file of a trajectory.*allow_pickle"),
         (lambda arrays: about(arrays, format=9), "has format 9; this version reads 1"),
@@ -126,7 +170,7 @@ def test_files_that_are_none_are_refused(balanced: Path, tmp_path: Path) -> None
 
 def test_a_model_that_has_changed_is_refused(balanced: Path, tmp_path: Path) -> None:
     path = altered(balanced, tmp_path / "other.npz", lambda arrays: about(arrays, model_sha256="0" * 64))
-    with pytest.raises(UsageError, match="the model of roborl/CartpoleBalance-v1 is not the one that .* was made with"):
+    with pytest.raises(UsageError, match="the model of CartpoleBalance is not the one that .* was made with"):
         api.replay(path)
 
 
