@@ -1,4 +1,4 @@
-"""The command line: `roborl tasks | train | resume | eval | plan | export | verify | view | doctor | demo`."""
+"""The command line: `roborl tasks | train | resume | eval | plan | replay | export | verify | view | doctor | demo`."""
 
 from __future__ import annotations
 
@@ -133,9 +133,20 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
     sub.add_argument("--plot", type=Path, help="write a PNG of the first episode's states and actions here")
     sub.add_argument("--policy", type=Path, metavar="FILE.json", help="write the policy here, for `roborl eval`")
+    sub.add_argument(
+        "--save", type=Path, metavar="FILE.npz", help="write the first episode here, with gains, for `roborl replay`"
+    )
+    sub.add_argument(
+        "--from", dest="begin", type=Path, metavar="FILE.npz", help="go on from a trajectory that --save kept"
+    )
     sub.add_argument("--set", **ASSIGNMENT, help="a setting of the planner, as samples=64")
     sub.add_argument("--option", **ASSIGNMENT, help="an option of the task, as mass=[0.8,1.2]")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
+
+    sub = command("replay", _replay, "Follow a planned trajectory again.", "roborl replay swingup.npz --seed 3")
+    sub.add_argument("trajectory", type=Path, metavar="FILE.npz", help="what `roborl plan --save` wrote")
+    sub.add_argument("--seed", type=int, help="begin as an episode with this seed does (default: as it began)")
+    sub.add_argument("--video", type=Path, help="write an mp4 here, with gains if there are any")
 
     sub = command("export", _export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx")
     sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
@@ -282,6 +293,8 @@ def _plan(options: argparse.Namespace) -> int:
 
     if options.policy is not None and options.policy.suffix != ".json":
         raise UsageError(f"--policy takes a .json file, got {str(options.policy)!r}")
+    if options.save is not None and options.save.suffix != ".npz":
+        raise UsageError(f"--save takes a .npz file, got {str(options.save)!r}")
     config = planning.MPCConfig(
         options.planner,
         options.task,
@@ -299,8 +312,18 @@ def _plan(options: argparse.Namespace) -> int:
         video=options.video,
         plot=options.plot,
         policy=options.policy,
+        save=options.save,
+        begin=options.begin,
         quiet=options.quiet,
     )
+    _print(options, result.to_json(), result.summary())
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from roborl.run import api
+
+    result = api.replay(options.trajectory, seed=options.seed, video=options.video)
     _print(options, result.to_json(), result.summary())
     return 0
 

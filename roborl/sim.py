@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -86,6 +87,13 @@ def compile_task(task: Task) -> mujoco.MjModel:
     if model.nu == 0:
         raise ConfigError(f"the model of {type(task).__name__} ({task.robot}) has no actuators")
     return model
+
+
+def model_sha256(model: mujoco.MjModel) -> str:
+    """Return the sha256 of a compiled model, in hexadecimal: it differs where any number of the model does."""
+    binary = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, binary)
+    return hashlib.sha256(binary.tobytes()).hexdigest()
 
 
 class Sim:

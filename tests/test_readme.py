@@ -76,6 +76,22 @@ def test_dynamics_in_a_file_of_ones_own_are_planned_with(folder: Path) -> None:
     assert evaluated["returns"] == own["returns"]
 
 
+def test_a_saved_trajectory_is_followed_with_numpy_alone(folder: Path) -> None:
+    roborl(folder, "plan", "ilqr", "PendulumSwingup", "--set=horizon_s=1.0", "--save=swing.npz", "--quiet")
+    # where it answers most to the angle: nothing where the state is as planned, and the gain for what it is off
+    asked = """
+K = plan["gains"][:, 0, 0]
+t = int(np.argmax(np.abs(K)))
+there = plan["qpos"][t], plan["qvel"][t]
+print(*(action(t, there[0] + off, there[1]) - plan["actions"][t] - off * K[t] for off in (0.0, 1e-6)), K[t])
+"""
+    same, off, gain = (
+        float(n.strip("[]")) for n in run(folder, sys.executable, "-c", block("on_the_robot.py") + asked).split()
+    )
+    assert same == 0.0 and abs(off) < 1e-12 and abs(gain) > 1.0
+    assert "with gains" in roborl(folder, "replay", "swing.npz", "--seed=3")
+
+
 def test_a_learner_in_a_file_of_ones_own_learns_resumes_is_evaluated_and_exported(folder: Path) -> None:
     (folder / "my_learner.py").write_text(block("my_learner.py"))
     learning = ["train", "my_learner.py:AWR", "InvertedPendulum", "--num-envs=8", "--no-compile", "--quiet", "--json"]

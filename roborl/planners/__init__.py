@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PLANNERS: dict[str, str] = {
     "cem": "roborl.planners.cem:CEM",
+    "gradient_shooting": "roborl.planners.gradient_shooting:GradientShooting",
     "icem": "roborl.planners.icem:ICEM",
     "ilqr": "roborl.planners.ilqr:ILQR",
     "lqr": "roborl.planners.lqr:LQR",

@@ -12,7 +12,7 @@ import numpy as np
 
 from roborl.dynamics import make_dynamics
 from roborl.envs import Camera
-from roborl.errors import UnknownName, check_count
+from roborl.errors import ConfigError, UnknownName, check_count
 from roborl.planners import planner_class
 from roborl.planners.contract import Plan, Planner
 from roborl.planners.following import action_at
@@ -30,6 +30,7 @@ class MPCPolicy:
     Args:
         planner: the planner.
         replan_steps: control steps acted on each plan.
+        begin: what the first plan of an episode goes on from; None: the planner begins anew.
 
     Attributes:
         plans: how many plans have been made.
@@ -37,10 +38,11 @@ class MPCPolicy:
         last_plan: the latest plan, None before the first.
     """
 
-    def __init__(self, planner: Planner, replan_steps: int = 1) -> None:
+    def __init__(self, planner: Planner, replan_steps: int = 1, begin: Plan | None = None) -> None:
         check_count("replan_steps", replan_steps, 1)
         self.planner = planner
         self.replan_steps = replan_steps
+        self.begin = begin
         self.plans = 0
         self.planning_s = 0.0
         self.last_plan: Plan | None = None
@@ -60,13 +62,19 @@ class MPCPolicy:
         """
         if self.last_plan is None or self._age >= min(self.replan_steps, len(self.last_plan.U)):
             start = time.perf_counter()
-            warm_start = None if self.last_plan is None else self.last_plan.shifted(self._age)
+            warm_start = self.begin if self.last_plan is None else self.last_plan.shifted(self._age)
             self.last_plan = self.planner.plan(x, warm_start)
             self.planning_s += time.perf_counter() - start
             self.plans += 1
             self._age = 0
         self._age += 1
         return action_at(self.last_plan, self.planner.dynamics, x, self._age - 1)
+
+    @property
+    def gain(self) -> np.ndarray | None:
+        """The gain (na, ndx) that goes with the latest action; None: the planner gives none."""
+        plan = self.last_plan
+        return None if plan is None or plan.gains is None or plan.X is None else plan.gains[self._age - 1]
 
     def state(self) -> dict[str, Any]:
         """Return what its next actions depend on beside the state it is given, as JSON values."""
@@ -104,6 +112,12 @@ class Episode:
 
     terminated: bool
     """Whether it ended before its time."""
+
+    states: SimState
+    """(T + 1 rows) the whole states."""
+
+    gains: np.ndarray | None
+    """(T, na, ndx): by how much the actions answer to differences from these states; None: not known."""
 
     @property
     def total(self) -> float:
@@ -200,6 +214,7 @@ def plan_episodes(
     seed: int = 0,
     replan_steps: int = 1,
     real_time: float | None = None,
+    begin: Plan | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
     on_frame: Callable[[Callable[[], np.ndarray]], None] | None = None,
 ) -> PlanResults:
@@ -214,6 +229,7 @@ def plan_episodes(
         replan_steps: control steps acted on each plan.
         real_time: None: the simulation waits for each plan. A number: it does not, and passes so many seconds in a
             second, while a thread plans; what comes of it is then not the same each time.
+        begin: what the first plan of each episode goes on from, where the simulation waits for it.
         on_step: called after each step with the episode's number, the step's, and the return so far.
         on_frame: called in each state of the first episode with a function that makes its picture, uint8
             (height, width, 3).
@@ -226,7 +242,9 @@ def plan_episodes(
     check_count("seed", seed, 0)
     task, steps_before = planner.dynamics.task, planner.dynamics.steps
     sim = Sim(task, 1, num_threads=1)
-    policy = MPCPolicy(planner, replan_steps)
+    policy = MPCPolicy(planner, replan_steps, begin)
+    if real_time is not None and begin is not None:
+        raise ConfigError("a plan to begin from is for simulations that wait for their plans: leave out real_time")
     kept_up = None if real_time is None else KeepingUp(real_time)
     camera = None if on_frame is None else Camera(sim)
     done: list[Episode] = []
@@ -238,7 +256,7 @@ def plan_episodes(
             report = None if on_step is None else functools.partial(on_step, i)
             film = None if on_frame is None or camera is None or i > 0 else lambda: on_frame(lambda: camera.picture(0))
             if kept_up is None:
-                done.append(_run_episode(sim, policy.act, report, film))
+                done.append(_run_episode(sim, policy.act, report, film, lambda: policy.gain))
             else:
                 with kept_up.episode(planner, replan_steps, sim.state()) as act:
                     done.append(_run_episode(sim, act, report, film))
@@ -263,17 +281,21 @@ def _run_episode(
     act: Callable[[SimState], np.ndarray],
     report: Callable[[int, float], None] | None,
     film: Callable[[], None] | None,
+    gain: Callable[[], np.ndarray | None] = lambda: None,
 ) -> Episode:
     """Run one episode from the state that ``sim`` is in."""
     f = sim.fields
+    states, gains = [sim.state()], []
     qpos, qvel, actions, rewards, success = [f.qpos[0].copy()], [f.qvel[0].copy()], [], [], []
     terminated, total = False, 0.0
     for step in range(sim.task.episode_steps):
         if film is not None:
             film()
-        action = act(sim.state())
+        action = act(states[-1])
+        gains.append(gain())
         result = sim.step(action[None])
         sim.check_finite(step)
+        states.append(sim.state())
         actions.append(action)
         rewards.append(result.reward[0])
         qpos.append(f.qpos[0].copy())
@@ -286,12 +308,15 @@ def _run_episode(
         terminated = bool(result.terminated[0])
         if terminated:
             break
+    whole = SimState(*(np.concatenate(parts) for parts in zip(*states, strict=True)))
     return Episode(
-        int(sim.state().counters[0, 0]),
+        int(whole.counters[0, 0]),
         np.array(qpos),
         np.array(qvel),
         np.array(actions),
         np.array(rewards),
         np.array(success) if success else None,
         terminated,
+        whole,
+        None if any(K is None for K in gains) else np.array(gains),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from roborl.envs import TaskEnv, TaskVectorEnv, make_env, make_vector_env
 from roborl.errors import UsageError, check_count
-from roborl.run import bundle, planning, training
+from roborl.run import bundle, planning, training, trajectory
 from roborl.run import evaluate as evaluation
 from roborl.run.config import RunConfig
 from roborl.run.policy import TrainedPolicy, load_policy, open_executor
@@ -94,6 +94,12 @@ def evaluate(
     policy = load(run_dir, checkpoint)
     with closing(open_executor(policy.config, episodes, render=film is not None)) as executor:
         return evaluation.evaluate(policy.act_units, executor, seed, film)
+
+
+def replay(path: str | Path, *, seed: int | None = None, video: str | Path | None = None) -> trajectory.Replay:
+    """Follow a trajectory that `roborl plan --save` wrote; see `roborl.run.trajectory.replay`."""
+    film = None if video is None else check_video_path(Path(video))
+    return trajectory.replay(Path(path), seed=seed, video=film)
 
 
 def export(run_dir: str | Path, path: str | Path | None = None, checkpoint: int | None = None) -> Path:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from roborl.deploy.export import export_bundle
@@ -22,7 +20,7 @@ from roborl.run.config import RunConfig
 from roborl.run.evaluate import evaluate
 from roborl.run.executor import Executor, TaskExecutor
 from roborl.run.policy import TrainedPolicy, open_executor
-from roborl.sim import Sim
+from roborl.sim import Sim, model_sha256
 from roborl.task import Task
 
 BUNDLE = "policy.onnx"
@@ -129,14 +127,11 @@ def _describe_task(sim: Sim, common: dict[str, Any]) -> Manifest:
         )
         for i, name in enumerate(sim.action_names)
     )
-    size = mujoco.mj_sizeModel(sim.model)
-    binary = np.empty(size, np.uint8)
-    mujoco.mj_saveModel(sim.model, None, binary)
     return Manifest(
         observations=observations,
         actions=actions,
         control_rate_hz=1.0 / task.control_dt,
-        model_sha256=hashlib.sha256(binary.tobytes()).hexdigest(),
+        model_sha256=model_sha256(sim.model),
         action_law=_action_law(task),
         action_delay=task.action_delay,
         joint_names=tuple(sim.model.joint(i).name for i in range(sim.model.njnt)),

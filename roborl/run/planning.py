@@ -19,6 +19,7 @@ from roborl.run.files import atomic_write_json
 from roborl.run.log import Progress
 from roborl.run.plots import trajectory
 from roborl.run.tables import table
+from roborl.run.trajectory import Trajectory, begun_plan
 from roborl.run.video import VideoWriter, check_video_path
 from roborl.sim import compile_task
 
@@ -76,8 +77,11 @@ class MPCConfig:
         Raises:
             RunError: if the system refuses.
         """
-        words = json.loads(json.dumps({"format": FORMAT} | asdict(self.resolve())))  # tuples become lists
-        atomic_write_json(path, words)
+        atomic_write_json(path, {"format": FORMAT} | self.words())
+
+    def words(self) -> dict[str, Any]:
+        """Return the policy as JSON, with nothing left open."""
+        return json.loads(json.dumps(asdict(self.resolve())))  # tuples become lists
 
     @classmethod
     def load(cls, path: Path) -> MPCConfig:
@@ -110,7 +114,7 @@ class PlanningResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        files: dict[str, str | None] = {"video": None, "plot": None, "policy": None}
+        files: dict[str, str | None] = {"video": None, "plot": None, "policy": None, "trajectory": None}
         files |= {name: str(path) for name, path in self.files.items()}
         return self.results.summary() | self.evaluation.to_json() | files
 
@@ -152,6 +156,8 @@ def plan(
     video: Path | None = None,
     plot: Path | None = None,
     policy: Path | None = None,
+    save: Path | None = None,
+    begin: Path | None = None,
     quiet: bool = False,
 ) -> PlanningResult:
     """Control a task by planning.
@@ -164,15 +170,20 @@ def plan(
         video: where to write an mp4 of the first episode.
         plot: where to write a PNG of the first episode's states and actions.
         policy: where to write the policy's file, for `roborl eval`.
+        save: where to write the first episode's states, actions and gains, for `roborl replay`.
+        begin: a file that ``save`` wrote: the first plan of each episode goes on from what was done there.
         quiet: show no progress.
 
     Raises:
         UnknownName: if there is no such planner, task, option, setting or dynamics.
+        CorruptFile: if the file to begin from is none of a trajectory.
+        UsageError: if it is none of this task, or shorter than a plan.
         NonFinite: if a simulation, or every prediction of it, diverged.
     """
     check_count("episodes", episodes, 1)
     planner = config.make()
     task = planner.dynamics.task
+    begun = None if begin is None else begun_plan(begin, planner)
     writer = None if video is None else VideoWriter(check_video_path(video), task.control_dt)
     progress = Progress(episodes * task.episode_steps, quiet=quiet)
     steps = 0
@@ -190,6 +201,7 @@ def plan(
                 seed=seed,
                 replan_steps=config.replan_steps,
                 real_time=real_time,
+                begin=begun,
                 on_step=on_step,
                 on_frame=None if writer is None else writer.add,
             )
@@ -204,7 +216,9 @@ def plan(
         trajectory(plot, compile_task(task), task.control_dt, results.episodes[0], bounds, title)
     if policy is not None:
         config.save(policy)
-    written = {"video": video, "plot": plot, "policy": policy}
+    if save is not None:
+        Trajectory.of(config.words(), planner, results.episodes[0]).save(save)
+    written = {"video": video, "plot": plot, "policy": policy, "trajectory": save}
     files = {name: path for name, path in written.items() if path is not None}
     return PlanningResult(results, evaluation(results), files)
 
