@@ -25,7 +25,7 @@ import numpy as np
 from roborl.dynamics.contract import SmoothDynamics
 from roborl.errors import ConfigError, NonFinite, check_count, check_range
 from roborl.planners.contract import Plan, Planner, as_smooth, horizon_steps
-from roborl.planners.costs import stage_model, terminal_model, trajectory_costs
+from roborl.planners.costs import Costs
 from roborl.sim import SimState
 
 
@@ -83,6 +83,7 @@ class GradientShooting(Planner):
     def __init__(self, dynamics: SmoothDynamics, config: GradientShootingConfig | None = None, seed: int = 0) -> None:
         self.config = GradientShootingConfig() if config is None else config
         self.dynamics, self._smooth = dynamics, as_smooth(self.name, dynamics)
+        self._costs = Costs(self._smooth)
         self.horizon = horizon_steps(self.config.horizon_s, dynamics.control_dt)
         half = 0.5 * (dynamics.action_high - dynamics.action_low)
         self._unit = np.where(np.isfinite(half), half, 1.0)
@@ -139,14 +140,14 @@ class GradientShooting(Planner):
         start = np.tile(dynamics.coordinates(x0)[0], (len(U) + 1, 1))
         still, no_gains, no_gaps = np.zeros_like(U), np.zeros((*U.shape, ndx)), np.zeros((len(U) + 1, ndx))
         X = dynamics.follow(x0, start, U, still, no_gains, np.ones(1), no_gaps)[0][0]
-        cost = float(trajectory_costs(dynamics, x0, X[None], U[None])[0])
+        cost = float(self._costs.of(x0, X[None], U[None])[0])
         if not np.isfinite(cost):
             return cost, X, None
         A, B = dynamics.linearize(x0, X[:-1], U)
-        stage, adjoint = stage_model(dynamics, x0, X[1:], U), terminal_model(dynamics, x0, X[-1])[0]
-        gradient = stage.u.copy()
+        stage, adjoint = self._costs.stage(x0, X[1:], U).gradient, self._costs.terminal(x0, X[-1]).gradient
+        gradient = stage[:, ndx:].copy()
         for t in reversed(range(len(U))):
-            adjoint = adjoint + stage.x[t]
+            adjoint = adjoint + stage[t, :ndx]
             gradient[t] += B[t].T @ adjoint
             adjoint = A[t].T @ adjoint
         return cost, X, gradient if np.isfinite(gradient).all() else None
