@@ -19,6 +19,9 @@ class AcrobotSwingup(Task):
     sparse: bool = False
     """Whether the reward is 1 within the target and 0 elsewhere, as in the suite's swingup_sparse."""
 
+    hanging: bool = False
+    """Whether an episode begins hanging, with a small spread, and not with both joints anywhere."""
+
     robot, control_dt, episode_length_s = "acrobot", 0.01, 10.0
     observations = {
         "policy": [
@@ -29,7 +32,10 @@ class AcrobotSwingup(Task):
     camera = "fixed"
 
     def reset(self, draw: Draw, f: Fields) -> dict[str, Array]:
-        """Both joints anywhere, at rest."""
+        """Both joints anywhere, at rest; or hanging."""
+        if self.hanging:
+            spread = draw.normal("angles", 0.01, size=2)
+            return {"qpos": f.xp.concat((math.pi + spread[:, :1], spread[:, 1:]), axis=1)}
         return {"qpos": draw.uniform("angles", -math.pi, math.pi, size=2)}
 
     def reward_terms(self, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
@@ -44,20 +50,25 @@ class AcrobotSwingup(Task):
         return after.xp.sum(offset * offset, axis=1) <= TARGET_RADIUS**2
 
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
-        """The tip at the target, slow, with little torque."""
-        return {
-            "target": Residual(tip_from_target(after), 1.0),
-            "speeds": Residual(after.qvel, 0.01),
-            "torque": Residual(action, 0.01),
-        }
+        """Little torque: what swings up must be far from the target for long, and is not to lean on the motor."""
+        return {"torque": Residual(action, 0.01)}
 
     def terminal_residuals(self, after: Fields) -> dict[str, Residual]:
-        """The tip at the target, at rest, ten times as dear."""
-        return {"target": Residual(tip_from_target(after), 10.0), "speeds": Residual(after.qvel, 1.0)}
+        """Both arms upright, and at rest, the latter for a hundredth: a plan must first learn to pass there at all."""
+        upright = (off for angle in _from_upright(after) for off in (after.xp.sin(angle), 1.0 - after.xp.cos(angle)))
+        return {
+            "upright": Residual(after.xp.concat(tuple(upright), axis=1), 100.0),
+            "speeds": Residual(after.qvel, 1.0),
+        }
 
 
 def tip_from_target(f: Fields) -> Array:
     """Return where the tip is from the target, (N, 2) [m], to the right and up; both arms are 1 m long."""
-    xp, shoulder = f.xp, f.qpos[:, 0:1]
-    lower = shoulder + f.qpos[:, 1:2]
-    return xp.concat((xp.sin(shoulder) + xp.sin(lower), xp.cos(shoulder) + xp.cos(lower) - 2.0), axis=1)
+    xp, (upper, lower) = f.xp, _from_upright(f)
+    return xp.concat((xp.sin(upper) + xp.sin(lower), xp.cos(upper) + xp.cos(lower) - 2.0), axis=1)
+
+
+def _from_upright(f: Fields) -> tuple[Array, Array]:
+    """Return each arm's angle from upright, (N, 1) [rad]."""
+    shoulder = f.qpos[:, 0:1]
+    return shoulder, shoulder + f.qpos[:, 1:2]

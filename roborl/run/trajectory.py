@@ -33,7 +33,7 @@ from roborl.envs import Camera
 from roborl.errors import CorruptFile, UsageError, check_count
 from roborl.planners.contract import Plan, Planner, horizon_steps
 from roborl.planners.mpc import Episode
-from roborl.run.files import atomic_write_bytes
+from roborl.run.files import atomic_write_bytes, os_errors
 from roborl.run.tables import table
 from roborl.run.video import VideoWriter
 from roborl.sim import Sim, SimState, model_sha256
@@ -104,6 +104,8 @@ class Trajectory:
         arrays: dict[str, Any] = {f"{_START}{name}": part for name, part in self.start._asdict().items()}
         arrays |= {"about": np.array(json.dumps(self.about))} | self.arrays
         np.savez(buffer, **arrays)
+        with os_errors("make the folder of", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_bytes(path, buffer.getvalue())
 
     @classmethod

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import quadprog
 
-from roborl import tasks
+from roborl import presets, tasks
 from roborl.dynamics import make_dynamics
 from roborl.dynamics.contract import SmoothDynamics
 from roborl.dynamics.linear import LinearDynamics, linear_state
@@ -17,6 +17,7 @@ from roborl.planners.backward import backward_pass, box_qp, model_change
 from roborl.planners.contract import Plan
 from roborl.planners.ilqr import ILQR, ILQRConfig
 from roborl.planners.lqr import LQR, LQRConfig
+from roborl.planners.mpc import make_planner, plan_episodes
 from roborl.sim import Sim, SimState
 
 A, B = np.array([[1.0, 0.1, 0.0], [0.0, 1.0, 0.1], [0.1, 0.0, 0.9]]), np.array([[0.0, 0.1], [0.1, 0.0], [0.0, 0.2]])
@@ -141,8 +142,8 @@ def test_what_the_models_promise_is_what_happens_where_they_are_exact() -> None:
         assert cost - trial.cost == pytest.approx(length * a + 0.5 * length**2 * b, rel=1e-6)
 
 
-def started(name: str, seed: int) -> SimState:
-    sim = Sim(tasks.load(name), 1, num_threads=1, seeds=np.array([seed], np.uint64))
+def started(name: str, seed: int, **options: Any) -> SimState:
+    sim = Sim(tasks.load(name, **options), 1, num_threads=1, seeds=np.array([seed], np.uint64))
     sim.reset()
     return sim.state()
 
@@ -337,3 +338,22 @@ def test_two_poles_swing_up_from_hanging() -> None:
     config = ILQRConfig(horizon_s=3.0, start_noise=0.1, start_regularization=1.0)
     for seed in range(3):
         assert has_swung_up(ILQR(dynamics, config, seed=seed).plan(started("DoubleCartpoleSwingup", seed)), dynamics)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_acrobot_swings_up_from_hanging_on_from_what_a_sampling_planner_did() -> None:
+    # a plan from random actions ends far from upright, leaning on the motor, whatever their size and length
+    task, swung_up = tasks.load("AcrobotSwingup", hanging=True), 0
+    sampling = make_planner("icem", task, presets.settings("icem", "AcrobotSwingup"), num_threads=1)
+    dynamics, horizon = MujocoDynamics(task, num_threads=1), 800
+    planner = ILQR(dynamics, ILQRConfig(horizon_s=8.0, warm_iterations=100))
+    for seed in range(5):
+        (done,) = plan_episodes(sampling, seed=seed, replan_steps=4).episodes
+        begun = Plan(done.actions[:horizon], 0.0, X=dynamics.coordinates(done.states)[: horizon + 1])
+        plan = planner.plan(started("AcrobotSwingup", seed, hanging=True), begun)
+        assert plan.X is not None and plan.stats["passes"] <= 100 and plan.stats["gap"] < 1e-7
+        assert np.abs(plan.U).max() <= 1.0
+        angles = np.cumsum(plan.X[-1, :2])
+        swung_up += bool((np.abs(np.arctan2(np.sin(angles), np.cos(angles))) < 0.05).all())
+    assert swung_up >= 4

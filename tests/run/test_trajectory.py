@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from roborl import tasks
-from roborl.errors import ConfigError, CorruptFile, UsageError
+from roborl.errors import ConfigError, CorruptFile, RunError, UsageError
 from roborl.planners.mpc import make_planner
 from roborl.run import api
 from roborl.run.planning import MPCConfig, plan
@@ -20,7 +20,7 @@ BALANCE = MPCConfig("lqr", "CartpoleBalance", settings={"horizon_s": 1.0}, repla
 
 @pytest.fixture(scope="module")
 def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("trajectory") / "balance.npz"
+    path = tmp_path_factory.mktemp("trajectory") / "new" / "balance.npz"
     result = plan(BALANCE, seed=3, save=path, quiet=True)
     assert result.files == {"trajectory": path} and result.to_json()["trajectory"] == str(path)
     return path
@@ -154,6 +154,12 @@ def flat(arrays: dict[str, Any]) -> None:
 def test_damaged_files_are_refused(change: Any, message: str, balanced: Path, tmp_path: Path) -> None:
     with pytest.raises(CorruptFile, match=message):
         api.replay(altered(balanced, tmp_path / "damaged.npz", change))
+
+
+def test_where_a_file_cannot_be_written_the_path_is_said(balanced: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(RunError, match="cannot make the folder of .*file/plan.npz"):
+        Trajectory.load(balanced).save(tmp_path / "file" / "plan.npz")
 
 
 def test_files_that_are_none_are_refused(balanced: Path, tmp_path: Path) -> None:

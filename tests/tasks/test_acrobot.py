@@ -54,3 +54,21 @@ def test_what_is_seen_are_the_arms_directions_in_the_world():
     sim.fields.qvel[...] = [[1.0, 2.0]]
     expected = [math.sin(0.3), math.sin(0.8), math.cos(0.3), math.cos(0.8), 1.0, 2.0]
     assert sim.observe()["policy"][0] == pytest.approx(np.array(expected), abs=1e-15)
+
+
+def test_hanging_episodes_start_hanging():
+    sim = Sim(tasks.load("AcrobotSwingup", hanging=True), 500)
+    sim.reset()
+    off = sim.fields.qpos - np.array([math.pi, 0.0])
+    assert not sim.fields.qvel.any() and np.abs(off).max() < 0.05
+    np.testing.assert_allclose(off.std(axis=0), 0.01, rtol=0.2)
+
+
+def test_a_plans_end_costs_what_the_arms_are_off_upright():
+    # hanging straight: each arm has sin 0 and 1 - cos 2; a half of 100 (2^2 + 2^2) is 400
+    hanging = AcrobotSwingup().terminal_residuals(state(math.pi, 0.0))
+    np.testing.assert_allclose(hanging["upright"].value, [[0.0, 2.0, 0.0, 2.0]], atol=1e-15)
+    assert hanging["upright"].weight == 100.0 and hanging["speeds"].weight == 1.0
+    # the lower arm is horizontal where the shoulder leans 0.5 and the elbow 1.5708 - 0.5
+    folded = AcrobotSwingup().terminal_residuals(state(0.5, 0.5 * math.pi - 0.5))["upright"].value
+    np.testing.assert_allclose(folded, [[math.sin(0.5), 1.0 - math.cos(0.5), 1.0, 1.0]], atol=1e-12)
