@@ -50,8 +50,8 @@ class AcrobotSwingup(Task):
         return after.xp.sum(offset * offset, axis=1) <= TARGET_RADIUS**2
 
     def stage_residuals(self, after: Fields, action: Array) -> dict[str, Residual]:
-        """Little torque: what swings up must be far from the target for long, and is not to lean on the motor."""
-        return {"torque": Residual(action, 0.01)}
+        """Little torque, and the tip at the target; cheap, for what swings up must be far from there for long."""
+        return {"target": Residual(tip_from_target(after), 0.01), "torque": Residual(action, 0.01)}
 
     def terminal_residuals(self, after: Fields) -> dict[str, Residual]:
         """Both arms upright, and at rest, the latter for a hundredth: a plan must first learn to pass there at all."""
