@@ -34,6 +34,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench/planning.py
 	$(BIN)/python tests/bench/ilqr.py
 	$(BIN)/python tests/bench/ddp.py
+	$(BIN)/python tests/bench/mpc.py
 	$(BIN)/python tests/bench/train_speed.py
 	$(BIN)/python tests/bench/ppo_speed.py
 	$(BIN)/python tests/bench/table.py
