@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from roborl.errors import CorruptFile, UnknownName, UsageError
 
@@ -85,6 +88,15 @@ def compile_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:
             return spec.compile()
         except ValueError as error:
             raise CorruptFile(f"the model {spec.modelname!r} cannot be compiled: {error}") from error
+
+
+def sha256(model: mujoco.MjModel) -> str:
+    """Return the sha256 of a compiled model, in hexadecimal: it differs where any number of the model does."""
+    import mujoco
+
+    binary = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, binary)
+    return hashlib.sha256(binary.tobytes()).hexdigest()
 
 
 @functools.cache

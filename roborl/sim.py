@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from roborl import models
+from roborl import models, timers
 from roborl.derived import Derived, on_demand
 from roborl.disturbances import ActionDelay, InitialSpread, Pushes
 from roborl.drawn import DrawnParameters
@@ -30,6 +29,9 @@ _UNSTABLE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.m
 
 _NOT_RESET = np.uint64(2**64 - 1)
 """The episode counter of a simulation that was never reset: a reset adds one, and begins episode 0."""
+
+
+timers.switch_off()
 
 
 class SimState(NamedTuple):
@@ -87,13 +89,6 @@ def compile_task(task: Task) -> mujoco.MjModel:
     if model.nu == 0:
         raise ConfigError(f"the model of {type(task).__name__} ({task.robot}) has no actuators")
     return model
-
-
-def model_sha256(model: mujoco.MjModel) -> str:
-    """Return the sha256 of a compiled model, in hexadecimal: it differs where any number of the model does."""
-    binary = np.empty(mujoco.mj_sizeModel(model), np.uint8)
-    mujoco.mj_saveModel(model, None, binary)
-    return hashlib.sha256(binary.tobytes()).hexdigest()
 
 
 class Sim:

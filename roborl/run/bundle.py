@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from roborl import models
 from roborl.deploy.export import export_bundle
 from roborl.deploy.golden import record_golden
 from roborl.deploy.manifest import ACTION_LAW, ActionTerm, Manifest, ObservationTerm
@@ -20,7 +21,7 @@ from roborl.run.config import RunConfig
 from roborl.run.evaluate import evaluate
 from roborl.run.executor import Executor, TaskExecutor
 from roborl.run.policy import TrainedPolicy, open_executor
-from roborl.sim import Sim, model_sha256
+from roborl.sim import Sim
 from roborl.task import Task
 
 BUNDLE = "policy.onnx"
@@ -131,7 +132,7 @@ def _describe_task(sim: Sim, common: dict[str, Any]) -> Manifest:
         observations=observations,
         actions=actions,
         control_rate_hz=1.0 / task.control_dt,
-        model_sha256=model_sha256(sim.model),
+        model_sha256=models.sha256(sim.model),
         action_law=_action_law(task),
         action_delay=task.action_delay,
         joint_names=tuple(sim.model.joint(i).name for i in range(sim.model.njnt)),

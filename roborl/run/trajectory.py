@@ -25,7 +25,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from roborl import __version__, tasks
+from roborl import __version__, models, tasks
 from roborl.dynamics.contract import SmoothDynamics
 from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.mujoco import MujocoDynamics
@@ -36,7 +36,7 @@ from roborl.planners.mpc import Episode
 from roborl.run.files import atomic_write_bytes, os_errors
 from roborl.run.tables import table
 from roborl.run.video import VideoWriter
-from roborl.sim import Sim, SimState, model_sha256
+from roborl.sim import Sim, SimState
 
 FORMAT = 1
 """Version of the file; it changes when an older roborl could no longer read one."""
@@ -88,7 +88,7 @@ class Trajectory:
             "seed": episode.seed,
             "joints": [sim.model.joint(i).name for i in range(sim.model.njnt)],
             "actions": list(sim.action_names),
-            "model_sha256": model_sha256(sim.model),
+            "model_sha256": models.sha256(sim.model),
             "roborl": __version__,
             "mujoco": mujoco.__version__,
         }
@@ -259,7 +259,7 @@ def replay(path: Path, *, seed: int | None = None, video: Path | None = None) ->
 def _check_model(path: Path, trajectory: Trajectory, sim: Sim, dynamics: MujocoDynamics) -> None:
     """Raise unless a trajectory is one of this task, with this model."""
     about, arrays = trajectory.about, trajectory.arrays
-    if model_sha256(sim.model) != about["model_sha256"]:
+    if models.sha256(sim.model) != about["model_sha256"]:
         raise UsageError(
             f"the model of {type(sim.task).__name__} is not the one that {path} was made with: that of "
             f"{about['policy']['task']} by roborl {about['roborl']} and MuJoCo {about['mujoco']}; "

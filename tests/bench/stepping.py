@@ -17,7 +17,8 @@ from results import CORES, use_few_cores, write
 from worker import Worker
 
 LABELS = {
-    "bare": "bare mj_step loop, two threads (the limit)",
+    "bare": "bare mj_step loop, two threads",
+    "bare-untimed": "the same without MuJoCo's timers (the limit)",
     "roborl": "roborl",
     "envpool": "EnvPool 1.2.5",
     "gymnasium-sync": "gymnasium SyncVectorEnv",

@@ -55,10 +55,23 @@ def _physics(task: str, num_envs: int) -> Physics:
 
 
 def bare(task: str, num_envs: int) -> Work:
-    """The limit: a loop of mj_step in two threads; no observation, no reward, back to the start after each cycle."""
+    """A loop of mj_step in two threads; no observation, no reward, back to the start after each cycle."""
     import mujoco
 
     model, substeps, starts, controls = _physics(task, num_envs)
+    mujoco.set_mjcb_time(None)  # as the package comes: MuJoCo's timers read the clock
+    return _loop(model, substeps, starts, controls)
+
+
+def bare_untimed(task: str, num_envs: int) -> Work:
+    """The limit: the same without MuJoCo's timers, as roborl steps."""
+    return _loop(*_physics(task, num_envs))
+
+
+def _loop(model: Any, substeps: int, starts: np.ndarray, controls: np.ndarray) -> Work:
+    import mujoco
+
+    num_envs = len(starts)
     datas = [mujoco.MjData(model) for _ in range(num_envs)]
     full = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
 
@@ -81,11 +94,12 @@ def bare(task: str, num_envs: int) -> Work:
 
 
 def rollout(task: str, num_envs: int) -> Work:
-    """The other limit: mujoco.rollout over a whole cycle at once, which no environment can do."""
+    """mujoco.rollout over a whole cycle at once, which no environment can do."""
     import mujoco
     from mujoco.rollout import Rollout
 
     model, substeps, starts, controls = _physics(task, num_envs)
+    mujoco.set_mjcb_time(None)  # as the package comes
     datas = [mujoco.MjData(model) for _ in range(THREADS)]
     repeated = np.repeat(controls.swapaxes(0, 1), substeps, axis=1)  # (num_envs, CYCLE * substeps, nu)
     roll = Rollout(nthread=THREADS)
@@ -178,6 +192,7 @@ def _gymnasium(task: str, num_envs: int, mode: str) -> Work:
 
 SUBJECTS = {
     "bare": bare,
+    "bare-untimed": bare_untimed,
     "rollout": rollout,
     "roborl": roborl,
     "roborl-randomised": roborl_randomised,
