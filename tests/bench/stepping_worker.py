@@ -25,62 +25,79 @@ def random_actions(low: Any, high: Any, num_envs: int, dtype: Any) -> np.ndarray
 
 
 class Physics(NamedTuple):
-    """What the limits need of a task: they begin as its episodes do, and send the controls of random actions."""
+    """What those that step physics alone do: the controls of random actions, and a task's episodes as they came."""
 
     model: Any
     substeps: int
-    starts: np.ndarray
-    """(num_envs, n) full physics states."""
+    states: np.ndarray
+    """(CYCLE, num_envs, n) full physics states before each control step."""
+    begins: list[np.ndarray]
+    """CYCLE times who does not go on from the state that it was left in; in the first step all."""
     controls: np.ndarray
     """(CYCLE, num_envs, nu)."""
+
+
+WARM_UP = 256
+"""Control steps until episodes that began together are at any of their stages."""
 
 
 def _physics(task: str, num_envs: int) -> Physics:
     import mujoco
 
-    from roborl import tasks
-    from roborl.sim import Sim
+    from roborl.envs import make_vector_env
 
-    sim = Sim(tasks.load(task), num_envs)
-    sim.reset()
-    full = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
-    starts = np.zeros((num_envs, mujoco.mj_stateSize(sim.model, full)))
-    data = mujoco.MjData(sim.model)
-    for state, start in zip(sim.batch.state, starts, strict=True):
-        mujoco.mj_setState(sim.model, data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
-        mujoco.mj_getState(sim.model, data, start, full)
+    env = make_vector_env(task, num_envs)
+    env.reset(seed=0)
+    sim = env.sim
     actions = random_actions(sim.action_low, sim.action_high, num_envs, np.float64)
-    controls = np.stack([sim.task.control(sim.fields, action) for action in actions])
-    return Physics(sim.model, sim.substeps, starts, controls)
+    for step in range(WARM_UP):
+        env.step(actions[step % CYCLE])
+    full = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    states = np.zeros((CYCLE, num_envs, mujoco.mj_stateSize(sim.model, full)))
+    controls = np.zeros((CYCLE, num_envs, sim.model.nu))
+    begins = []
+    data = mujoco.MjData(sim.model)
+    for step in range(CYCLE):
+        for state, row in zip(sim.batch.state, states[step], strict=True):
+            mujoco.mj_setState(sim.model, data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+            mujoco.mj_getState(sim.model, data, row, full)
+        began = sim.state().counters[:, 2] == 0
+        begins.append(np.flatnonzero(began) if step else np.arange(num_envs))
+        env.step(actions[step])
+        controls[step] = sim.fields.ctrl
+    return Physics(sim.model, sim.substeps, states, begins, controls)
 
 
 def bare(task: str, num_envs: int) -> Work:
-    """A loop of mj_step in two threads; no observation, no reward, back to the start after each cycle."""
+    """A loop of mj_step in two threads over a task's episodes; no observation, no reward, no reset's forward pass."""
     import mujoco
 
-    model, substeps, starts, controls = _physics(task, num_envs)
+    physics = _physics(task, num_envs)
     mujoco.set_mjcb_time(None)  # as the package comes: MuJoCo's timers read the clock
-    return _loop(model, substeps, starts, controls)
+    return _loop(physics)
 
 
 def bare_untimed(task: str, num_envs: int) -> Work:
     """The limit: the same without MuJoCo's timers, as roborl steps."""
-    return _loop(*_physics(task, num_envs))
+    return _loop(_physics(task, num_envs))
 
 
-def _loop(model: Any, substeps: int, starts: np.ndarray, controls: np.ndarray) -> Work:
+def _loop(physics: Physics) -> Work:
     import mujoco
 
-    num_envs = len(starts)
+    model, substeps, states, begins, controls = physics
+    num_envs = states.shape[1]
     datas = [mujoco.MjData(model) for _ in range(num_envs)]
     full = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
 
     def part(first: int, steps: int) -> None:
+        mine = [[int(i) for i in ids if i % THREADS == first] for ids in begins]
         for step in range(steps):
+            now = step % CYCLE
+            for i in mine[now]:
+                mujoco.mj_setState(model, datas[i], states[now, i], full)
             for i in range(first, num_envs, THREADS):
-                if step % CYCLE == 0:
-                    mujoco.mj_setState(model, datas[i], starts[i], full)
-                datas[i].ctrl[:] = controls[step % CYCLE, i]
+                datas[i].ctrl[:] = controls[now, i]
                 mujoco.mj_step(model, datas[i], substeps)
 
     def work(steps: int) -> None:
@@ -94,11 +111,11 @@ def _loop(model: Any, substeps: int, starts: np.ndarray, controls: np.ndarray) -
 
 
 def rollout(task: str, num_envs: int) -> Work:
-    """mujoco.rollout over a whole cycle at once, which no environment can do."""
+    """mujoco.rollout over a whole cycle at once, which no environment can do; who falls stays down."""
     import mujoco
     from mujoco.rollout import Rollout
 
-    model, substeps, starts, controls = _physics(task, num_envs)
+    model, substeps, states, _, controls = _physics(task, num_envs)
     mujoco.set_mjcb_time(None)  # as the package comes
     datas = [mujoco.MjData(model) for _ in range(THREADS)]
     repeated = np.repeat(controls.swapaxes(0, 1), substeps, axis=1)  # (num_envs, CYCLE * substeps, nu)
@@ -106,7 +123,7 @@ def rollout(task: str, num_envs: int) -> Work:
 
     def work(steps: int) -> None:
         for done in range(0, steps, CYCLE):
-            roll.rollout(model, datas, starts, repeated[:, : min(CYCLE, steps - done) * substeps])
+            roll.rollout(model, datas, states[0], repeated[:, : min(CYCLE, steps - done) * substeps])
 
     return work
 

@@ -1,9 +1,9 @@
 """How fast 64 simulations of every task step, against their limits and the peers.
 
 Those that step physics alone are a bare loop of mj_step in two threads, with MuJoCo's timers as its package comes and
-without them as roborl steps (the limit), and mujoco.rollout: no observations or rewards, and a start anew every 64
-steps, whatever has fallen by then. Each repeat asks every subject once; a ratio is taken within a repeat, and
-the table shows the medians.
+without them as roborl steps (the limit), and mujoco.rollout: no observations, no rewards, no forward passes of resets.
+The loops go through 64 steps of a task's own episodes; a rollout through as many without a reset, whatever has fallen
+by then. Each repeat asks every subject once; a ratio is taken within a repeat, and the table shows the medians.
 """
 
 from __future__ import annotations
