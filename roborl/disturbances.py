@@ -71,11 +71,12 @@ class ActionDelay:
         """Push an action (N, na) into the queue, newest first, and return the one that takes effect now."""
         if not self.memory:
             return action
-        queue, delay = memory[ACTION_QUEUE], memory[ACTION_DELAY][:, 0].astype(np.intp)
+        queue = memory[ACTION_QUEUE]
         pushed = np.concatenate((action, queue), axis=1)
         queue[...] = pushed[:, : queue.shape[1]]
-        stacked = pushed.reshape(len(action), -1, action.shape[1])  # (N, longest delay + 1, na)
-        return stacked[np.arange(len(action)), delay]
+        pushed = pushed.reshape(-1, action.shape[1])  # (N (longest delay + 1), na)
+        rows = np.arange(0, len(pushed), self._delay[1] + 1) + memory[ACTION_DELAY][:, 0].astype(np.intp)
+        return pushed.take(rows, axis=0)
 
 
 class Pushes:

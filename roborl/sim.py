@@ -254,7 +254,7 @@ class Sim:
         self._ctrl[...] = self.task.control(f, self._delay.step(f.memory, action))
         if self._pushes.memory:
             self._pushes.step(f.memory, self._draw())
-        moving = None if resting is None else np.flatnonzero(~resting)
+        moving = None if resting is None else ~resting
         self.batch.step(moving, self.substeps, self._stage)
         self._derived.after_step()
         for view, output in self._copies:

@@ -153,7 +153,7 @@ class Velocity(Task):
     def __post_init__(self) -> None:
         self.command  # noqa: B018  its options are checked where it is made
 
-    @property
+    @functools.cached_property
     def command(self) -> VelocityCommand:
         """The command that the robot follows."""
         return VelocityCommand(self.command_most, self.command_period_s, self.standing_share, self.control_dt)
@@ -280,16 +280,15 @@ class Velocity(Task):
         acceleration = (speeds - before.qvel[:, 6:]) / self.control_dt
         torque = after.actuator_force
         change = action - before.memory[LAST_ACTION]
-        phase = after.memory["phase"]
-        swings = after.foot_height - self.clock.heights(phase, xp)
-        in_time = self.foot_down(after) == self.clock.stands(phase, xp)
+        heights, stands = self.clock.targets(after.memory["phase"], xp)
+        in_time = xp.astype(self.foot_down(after) == stands, angles.dtype)
         values = {
             "track_lin_vel": tracking(xp, command[:, :2] - velocity[:, :2], 0.5),
             "track_ang_vel": tracking(xp, command[:, 2:] - turning[:, 2:], 0.5),
             "upright": tracking(xp, lean, math.sqrt(0.2)),
             "pose": xp.exp(xp.vecdot(deviation, deviation) / -len(self.joints)),
-            "gait": xp.mean(xp.astype(in_time, phase.dtype), axis=1),
-            "swing": tracking(xp, swings, self.swing_width_m),
+            "gait": xp.vecdot(in_time, in_time) / len(self.feet),
+            "swing": tracking(xp, after.foot_height - heights, self.swing_width_m),
             "foot_slip": slip(xp, self.foot_contact(after), self.foot_speed(after)),
             "lin_vel_z": velocity[:, 2] * velocity[:, 2],
             "ang_vel_xy": xp.vecdot(turning[:, :2], turning[:, :2]),

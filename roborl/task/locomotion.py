@@ -119,23 +119,19 @@ class GaitClock:
         later = (phase + 2.0 * math.pi * self.frequency_hz * self.control_dt) % (2.0 * math.pi)
         return {"phase": xp.where(moves[:, None], later, xp.zeros_like(later))}
 
-    def stands(self, phase: Array, xp: Any) -> Array:
-        """Return whether each foot is to stand, (N, feet) bool; see `heights`."""
-        return self._cycle(phase, xp) < self.stance
+    def targets(self, phase: Array, xp: Any) -> tuple[Array, Array]:
+        """Return how high the soles are to be, and which feet are to stand, (N, feet) [m] and bool.
 
-    def _cycle(self, phase: Array, xp: Any) -> Array:
-        """Return the share of its cycle that each foot has behind it, (N, feet)."""
-        return (phase / (2.0 * math.pi) + xp.asarray(self.offsets, dtype=phase.dtype)) % 1.0
-
-    def heights(self, phase: Array, xp: Any) -> Array:
-        """Return how high the soles are to be, (N, feet) [m]: a raised cosine over each swing, 0 while a foot stands.
+        The heights are a raised cosine over each swing, and 0 while a foot stands.
 
         Args:
             phase: (N, 1) of the clock [rad].
             xp: the array namespace.
         """
-        swing = xp.maximum((self._cycle(phase, xp) - self.stance) / (1.0 - self.stance), 0.0)
-        return (0.5 * self.swing_m) * (1.0 - xp.cos((2.0 * math.pi) * swing))
+        # the share of its cycle that each foot has behind it
+        cycle = (phase / (2.0 * math.pi) + xp.asarray(self.offsets, dtype=phase.dtype)) % 1.0
+        swing = xp.maximum((cycle - self.stance) / (1.0 - self.stance), 0.0)
+        return (0.5 * self.swing_m) * (1.0 - xp.cos((2.0 * math.pi) * swing)), cycle < self.stance
 
 
 def moving(xp: Any, command: Array, threshold: float = 0.1) -> Array:

@@ -89,14 +89,13 @@ def test_tracking_is_one_over_e_at_its_width():
     assert tracking(np, error, 0.5) == pytest.approx([1.0, math.exp(-1), math.exp(-1)])
 
 
-def test_the_soles_heights_over_a_cycle_by_hand():
+def test_what_a_clock_wants_of_the_feet_over_a_cycle_by_hand():
     # stance until 0.6 of the cycle, the swing's middle is at 0.8, its quarters at 0.7 and 0.9
     cycle = np.array([[0.0], [0.3], [0.61], [0.7], [0.8], [0.9]])
-    heights = TROT.heights(2 * math.pi * cycle, np)
+    heights, stands = TROT.targets(2 * math.pi * cycle, np)
     assert heights[:, 0] == pytest.approx([0.0, 0.0, 0.04 * (1 - math.cos(math.pi / 20)), 0.04, 0.08, 0.04])
     # the other pair is half a cycle ahead: at 0.3 it is at 0.8, at 0.61 at 0.11
     assert heights[:, 1] == pytest.approx([0.0, 0.08, 0.0, 0.0, 0.0, 0.0])
-    stands = TROT.stands(2 * math.pi * cycle, np)
     assert stands[:, 0].tolist() == [True, True, False, False, False, False]
     assert stands[:, 1].tolist() == [True, False, True, True, True, True]
     assert np.array_equal(heights[:, 1], heights[:, 2]) and np.array_equal(heights[:, 0], heights[:, 3])
@@ -107,7 +106,7 @@ def test_a_clock_runs_while_the_robot_shall_move_and_rests_where_all_feet_stand(
     later = TROT.advance(phase, moves, np)["phase"]
     # 2.5 Hz, 20 ms: a twentieth of a cycle
     assert later.ravel() == pytest.approx([1.0 + 0.1 * math.pi, 6.0 + 0.1 * math.pi - 2 * math.pi, 0.0])
-    assert (TROT.heights(later[2:], np) == 0.0).all()
+    assert (TROT.targets(later[2:], np)[0] == 0.0).all()
     start = TROT.start(draw(2000), np.arange(2000) < 1000, np)["phase"]
     assert (start[1000:] == 0.0).all()
     assert 0.0 <= start.min() and start.max() < 2 * math.pi
