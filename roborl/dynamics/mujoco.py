@@ -7,9 +7,9 @@ import functools
 import mujoco
 import numpy as np
 
-from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
-from roborl.dynamics.manifold import StateSpace
+from roborl.dynamics.contract import Prediction, Rollout
 from roborl.dynamics.smooth import SmoothTask
+from roborl.dynamics.task import TaskDynamics
 from roborl.layout import STATE_FIELDS
 from roborl.sim import Sim, SimState, compile_task
 from roborl.task.contract import Task
@@ -31,7 +31,7 @@ _DIFFERENCE_STEP = 1e-6
 the step: 1e-10 where the state and its derivatives are near 1."""
 
 
-class MujocoDynamics(SmoothDynamics):
+class MujocoDynamics(TaskDynamics):
     """A task's simulator, with as many simulations as a call has rows; they are kept from call to call.
 
     Args:
@@ -153,17 +153,8 @@ class MujocoDynamics(SmoothDynamics):
         return Fields(np, flat, params, {})
 
     @functools.cached_property
-    def _smooth(self) -> SmoothTask:
+    def _smooth(self) -> SmoothTask:  # pyright: ignore[reportIncompatibleVariableOverride]  made when asked for
         return SmoothTask(self.task, self._make_sim(1))
-
-    @property
-    def space(self) -> StateSpace:
-        """The space of points; see `SmoothTask`."""
-        return self._smooth.space
-
-    def coordinates(self, x: SimState) -> np.ndarray:
-        """Return the points (N, nx) of N states."""
-        return self._smooth.coordinates(x)
 
     def predict(self, at: SimState, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Return the points one control step later; see `SmoothDynamics.predict`.
@@ -193,11 +184,3 @@ class MujocoDynamics(SmoothDynamics):
         derivative = space.difference(after[directions:], after[:directions]) / spans
         derivative = derivative.transpose(1, 2, 0)  # (H, ndx, directions)
         return derivative[..., : space.ndx], derivative[..., space.ndx :]
-
-    def stage_residuals(self, at: SimState, after: np.ndarray, U: np.ndarray) -> np.ndarray:
-        """Return the task's weighed residuals; see `SmoothDynamics.stage_residuals`."""
-        return self._smooth.stage_residuals(at, after, U)
-
-    def terminal_residuals(self, at: SimState, last: np.ndarray) -> np.ndarray:
-        """Return the task's weighed residuals; see `SmoothDynamics.terminal_residuals`."""
-        return self._smooth.terminal_residuals(at, last)

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from roborl.dynamics.contract import Prediction, Rollout, SmoothDynamics
+from roborl.dynamics.contract import Prediction, Rollout
 from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.smooth import SmoothTask
+from roborl.dynamics.task import TaskDynamics
 from roborl.errors import ConfigError
 from roborl.sim import Sim, SimState, compile_task
 from roborl.task.contract import Task
@@ -32,7 +33,7 @@ class Law(NamedTuple):
     upper: np.ndarray
 
 
-class PhysicsDynamics(SmoothDynamics):
+class PhysicsDynamics(TaskDynamics):
     """Predicts a task from a model of its robot.
 
     It is the nominal robot: parameters that a task draws are not known to it.
@@ -91,15 +92,6 @@ class PhysicsDynamics(SmoothDynamics):
         by = self.physics.difference(moved[1], moved[0]).transpose(1, 2, 0) / (2.0 * _DIFFERENCE_STEP)
         return self._after(physics, ctrl), by[:, :, :n], by[:, :, n:]
 
-    @property
-    def space(self) -> StateSpace:
-        """The space of points; see `SmoothTask`."""
-        return self._smooth.space
-
-    def coordinates(self, x: SimState) -> np.ndarray:
-        """Return the points (N, nx) of N states."""
-        return self._smooth.coordinates(x)
-
     def predict(self, at: SimState, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Return the points one control step later; see `SmoothDynamics.predict`."""
         ctrl, changed = self._smooth.control(at, x, u)
@@ -156,14 +148,6 @@ class PhysicsDynamics(SmoothDynamics):
         by = ((values[0] - values[1]) / spans[..., None]).transpose(1, 2, 0)
         split = space.ndx + width
         return by[:, :, :split], by[:, ctrl.shape[1] :, split:]
-
-    def stage_residuals(self, at: SimState, after: np.ndarray, U: np.ndarray) -> np.ndarray:
-        """Return the task's weighed residuals; see `SmoothDynamics.stage_residuals`."""
-        return self._smooth.stage_residuals(at, after, U)
-
-    def terminal_residuals(self, at: SimState, last: np.ndarray) -> np.ndarray:
-        """Return the task's weighed residuals; see `SmoothDynamics.terminal_residuals`."""
-        return self._smooth.terminal_residuals(at, last)
 
     def step(self, x: SimState, u: np.ndarray, seed: int) -> Prediction:
         """Predict one control step; see `Dynamics.step`.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from roborl.dynamics.contract import Dynamics, SmoothDynamics
+from roborl.dynamics.contract import Dynamics
 from roborl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,28 +95,17 @@ class Planner(ABC):
             NonFinite: if every prediction diverged.
         """
 
-    @abstractmethod
     def seed(self, seed: int) -> None:
         """Begin the planner's own stream of random numbers anew."""
+        self._rng = np.random.Generator(np.random.PCG64(seed))
 
-    @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Return what its next plan depends on beside its arguments, as JSON values."""
+        """Return what its next plan depends on beside its arguments, as JSON values: by default the random numbers."""
+        return dict(self._rng.bit_generator.state)
 
-    @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
-
-
-def as_smooth(name: str, dynamics: Any) -> SmoothDynamics:
-    """Return the dynamics, if they have derivatives.
-
-    Raises:
-        ConfigError: if they have none.
-    """
-    if not isinstance(dynamics, SmoothDynamics):
-        raise ConfigError(f"{name} needs dynamics with derivatives (SmoothDynamics), got {type(dynamics).__name__}")
-    return dynamics
+        self._rng.bit_generator.state = state
 
 
 def horizon_steps(horizon_s: float, control_dt: float) -> int:

@@ -18,14 +18,14 @@ steep first ones slow all later steps: a linear-quadratic plan ends 8e-3 above i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from roborl.dynamics.contract import SmoothDynamics
 from roborl.errors import ConfigError, NonFinite, check_count, check_range
-from roborl.planners.contract import Plan, Planner, as_smooth, horizon_steps
-from roborl.planners.costs import Costs
+from roborl.planners.contract import Plan
+from roborl.planners.gradient import GradientPlanner
 from roborl.sim import SimState
 
 
@@ -65,33 +65,16 @@ class GradientShootingConfig:
         check_range("start_noise", self.start_noise, 0.0)
 
 
-class GradientShooting(Planner):
-    """Plans by the gradient of the actions, with any dynamics that have derivatives.
-
-    Args:
-        dynamics: what predicts, with derivatives and a smooth cost.
-        config: the settings; None: the defaults.
-        seed: of the actions that a plan begins with.
-
-    Raises:
-        ConfigError: if the horizon is shorter than a control step, or the dynamics have no derivatives.
-    """
+class GradientShooting(GradientPlanner):
+    """Plans by the gradient of the actions; the seed is of those that a plan begins with."""
 
     name: ClassVar = "gradient_shooting"
     Config: ClassVar = GradientShootingConfig
 
     def __init__(self, dynamics: SmoothDynamics, config: GradientShootingConfig | None = None, seed: int = 0) -> None:
-        self.config = GradientShootingConfig() if config is None else config
-        self.dynamics, self._smooth = dynamics, as_smooth(self.name, dynamics)
-        self._costs = Costs(self._smooth)
-        self.horizon = horizon_steps(self.config.horizon_s, dynamics.control_dt)
+        super().__init__(dynamics, config, seed)
         half = 0.5 * (dynamics.action_high - dynamics.action_low)
         self._unit = np.where(np.isfinite(half), half, 1.0)
-        self.seed(seed)
-
-    def seed(self, seed: int) -> None:
-        """Begin the planner's own stream of random numbers anew."""
-        self._rng = np.random.Generator(np.random.PCG64(seed))
 
     def plan(self, x0: SimState, warm_start: Plan | None = None) -> Plan:
         """Return the cheapest actions met as a plan from a state; see `Planner.plan`.
@@ -103,7 +86,7 @@ class GradientShooting(Planner):
             NonFinite: if the cost of the actions to begin with, or its gradient, is not finite.
             ConfigError: if the warm start has another horizon.
         """
-        config, dynamics, steps_before = self.config, self._smooth, self.dynamics.steps
+        config, dynamics, steps_before = self.config, self.dynamics, self.dynamics.steps
         iterations = config.iterations if warm_start is None else config.warm_iterations
         low, high = dynamics.action_low, dynamics.action_high
         U = np.clip(self._first(warm_start), low, high)
@@ -136,7 +119,7 @@ class GradientShooting(Planner):
 
         The gradient is None where it, or the cost, is not finite.
         """
-        dynamics, ndx = self._smooth, self._smooth.space.ndx
+        dynamics, ndx = self.dynamics, self.dynamics.space.ndx
         start = np.tile(dynamics.coordinates(x0)[0], (len(U) + 1, 1))
         still, no_gains, no_gaps = np.zeros_like(U), np.zeros((*U.shape, ndx)), np.zeros((len(U) + 1, ndx))
         X = dynamics.follow(x0, start, U, still, no_gains, np.ones(1), no_gaps)[0][0]
@@ -160,11 +143,3 @@ class GradientShooting(Planner):
         if warm_start.U.shape != shape:
             raise ConfigError(f"a warm start of {self.name} must have actions {shape}, got {warm_start.U.shape}")
         return warm_start.U
-
-    def state(self) -> dict[str, Any]:
-        """Return the random numbers' state; see `Planner.state`."""
-        return dict(self._rng.bit_generator.state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
-        self._rng.bit_generator.state = state

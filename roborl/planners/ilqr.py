@@ -25,15 +25,14 @@ makes it a descent (Nocedal and Wright, "Numerical Optimization", eq. 18.36).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from roborl.dynamics.contract import SmoothDynamics
 from roborl.errors import NonFinite, check_count, check_range
 from roborl.planners.backward import backward_pass, model_change
-from roborl.planners.contract import Plan, Planner, as_smooth, horizon_steps
-from roborl.planners.costs import Costs
+from roborl.planners.contract import Plan
+from roborl.planners.gradient import GradientPlanner
 from roborl.sim import SimState
 
 _REGULARIZATION_FACTOR = 2.0
@@ -136,33 +135,16 @@ def _left_regularization(plan: Plan, config: ILQRConfig) -> float:
     return mu if stuck and mu <= config.max_regularization else config.start_regularization
 
 
-class ILQR(Planner):
+class ILQR(GradientPlanner):
     """Plans by iLQR with any dynamics that have derivatives.
 
     A warm start with points is gone on from as it is, gaps and all; without, its actions are followed first.
 
-    Args:
-        dynamics: what predicts, with derivatives and a smooth cost.
-        config: the settings; None: the defaults.
-        seed: of the actions that a plan begins with.
-
-    Raises:
-        ConfigError: if the horizon is shorter than a control step, or the dynamics have no derivatives.
+    The seed is that of the actions that a plan begins with.
     """
 
     name: ClassVar = "ilqr"
     Config: ClassVar = ILQRConfig
-
-    def __init__(self, dynamics: SmoothDynamics, config: ILQRConfig | None = None, seed: int = 0) -> None:
-        self.config = ILQRConfig() if config is None else config
-        self.dynamics, self._smooth = dynamics, as_smooth(self.name, dynamics)
-        self._costs = Costs(self._smooth)
-        self.horizon = horizon_steps(self.config.horizon_s, dynamics.control_dt)
-        self.seed(seed)
-
-    def seed(self, seed: int) -> None:
-        """Begin the planner's own stream of random numbers anew."""
-        self._rng = np.random.Generator(np.random.PCG64(seed))
 
     def plan(self, x0: SimState, warm_start: Plan | None = None) -> Plan:
         """Return a plan from a state; see `Planner.plan`.
@@ -185,7 +167,7 @@ class ILQR(Planner):
 
     def _begun_anew(self, x0: SimState) -> Plan:
         """Return a plan that begins with drawn actions; where its horizon grows, iterations are shared out evenly."""
-        U, X, left, taken = self._drawn_actions(), self._smooth.coordinates(x0), self.config.iterations, 0.0
+        U, X, left, taken = self._drawn_actions(), self.dynamics.coordinates(x0), self.config.iterations, 0.0
         mu = self.config.start_regularization
         if self.config.growth_s == 0.0:
             return self._improved(x0, self._begin(x0, Plan(U, 0.0)), left, mu)
@@ -209,7 +191,7 @@ class ILQR(Planner):
     def _improved(self, x0: SimState, trial: _Trial, iterations: int, mu: float) -> Plan:
         """Return the plan that so many iterations at most lead to, the first one regularised by mu."""
         config, change = self.config, 1.0
-        k, K = np.zeros_like(trial.U), np.zeros((*trial.U.shape, self._smooth.space.ndx))
+        k, K = np.zeros_like(trial.U), np.zeros((*trial.U.shape, self.dynamics.space.ndx))
         penalty, taken, converged, promised = 0.0, 0, False, np.inf
         models: _Models | None = None
         passes = 0
@@ -217,7 +199,7 @@ class ILQR(Planner):
             passes += 1
             if models is None:
                 models = self._model(x0, trial)
-            bounds = (self._smooth.action_low - trial.U, self._smooth.action_high - trial.U)
+            bounds = (self.dynamics.action_low - trial.U, self.dynamics.action_high - trial.U)
             sound, steps, gains = backward_pass(*models, *bounds, mu)
             following = None
             if sound:
@@ -258,7 +240,7 @@ class ILQR(Planner):
     def _closed(self, x0: SimState, trial: _Trial, K: np.ndarray) -> _Trial:
         """Return what following a trajectory with gains leads to: no gaps, if no step closes them; itself, if none."""
         k, whole = np.zeros_like(trial.U), np.ones(1)
-        X, U = self._smooth.follow(x0, trial.X, trial.U, k, K, whole, trial.gaps)
+        X, U = self.dynamics.follow(x0, trial.X, trial.U, k, K, whole, trial.gaps)
         cost = float(self._costs.of(x0, X, U)[0])
         return _Trial(X[0], U[0], cost, np.zeros_like(trial.gaps)) if np.isfinite(cost) else trial
 
@@ -269,7 +251,7 @@ class ILQR(Planner):
 
     def _begin(self, x0: SimState, plan: Plan) -> _Trial:
         """Return the trajectory to begin with: a plan's points, or without any what its actions lead to."""
-        dynamics = self._smooth
+        dynamics = self.dynamics
         space, start = dynamics.space, dynamics.coordinates(x0)[0]
         U = np.clip(plan.U, dynamics.action_low, dynamics.action_high)
         if plan.X is not None:
@@ -289,15 +271,15 @@ class ILQR(Planner):
 
     def _drawn_actions(self) -> np.ndarray:
         """Return actions (H, na) to begin with, drawn and held."""
-        low, high = self._smooth.action_low, self._smooth.action_high
+        low, high = self.dynamics.action_low, self.dynamics.action_high
         spread = self.config.start_noise * 0.5 * np.where(np.isfinite(high - low), high - low, 2.0)
-        held = max(round(self.config.start_hold_s / self._smooth.control_dt), 1)
+        held = max(round(self.config.start_hold_s / self.dynamics.control_dt), 1)
         drawn = self._rng.standard_normal((-(-self.horizon // held), len(low)))
         return spread * np.repeat(drawn, held, axis=0)[: self.horizon]
 
     def _model(self, x0: SimState, trial: _Trial) -> _Models:
         """Return the models about a trajectory."""
-        dynamics, (X, U) = self._smooth, trial[:2]
+        dynamics, (X, U) = self.dynamics, trial[:2]
         A, B = dynamics.linearize(x0, X[:-1], U)
         gradients, hessians = self._costs.stage(x0, X[1:], U)
         gradient, hessian = self._costs.terminal(x0, X[-1])
@@ -327,7 +309,7 @@ class ILQR(Planner):
         for some in (lengths[:1], lengths[1:]):  # most iterations take the whole step, and need no other
             if not len(some):
                 break
-            X, U = self._smooth.follow(x0, trial.X, trial.U, k, K, some, trial.gaps)
+            X, U = self.dynamics.follow(x0, trial.X, trial.U, k, K, some, trial.gaps)
             costs = self._costs.of(x0, X, U)
             improved = trial.cost - costs + penalty * some * trial.gap
             promised = -(some * a + 0.5 * some**2 * b)
@@ -336,11 +318,3 @@ class ILQR(Planner):
                 best = int(np.argmax(np.where(good, improved, -np.inf)))
                 return _Trial(X[best], U[best], float(costs[best]), (1.0 - some[best]) * trial.gaps, float(some[best]))
         return None
-
-    def state(self) -> dict[str, Any]:
-        """Return the random numbers' state; see `Planner.state`."""
-        return dict(self._rng.bit_generator.state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
-        self._rng.bit_generator.state = state

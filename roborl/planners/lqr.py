@@ -14,15 +14,16 @@ A nonlinear system is taken at an equilibrium: of the states that an action can 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from scipy.linalg import LinAlgError, solve_discrete_are
 
 from roborl.dynamics.contract import SmoothDynamics
 from roborl.errors import RunError, check_count, check_range
-from roborl.planners.contract import Plan, Planner, as_smooth, horizon_steps
+from roborl.planners.contract import Plan
 from roborl.planners.costs import Costs, Quadratic
+from roborl.planners.gradient import GradientPlanner
 from roborl.sim import SimState
 
 
@@ -161,29 +162,14 @@ def by_state_before(point: Equilibrium) -> tuple[np.ndarray, np.ndarray, np.ndar
     return total[:n, :n], total[n:, n:], total[:n, n:]
 
 
-class LQR(Planner):
+class LQR(GradientPlanner):
     """Plans by the regulator of an equilibrium: ``u = u* + K (x - x*)``, within the bounds.
 
-    Args:
-        dynamics: what predicts, with derivatives and a smooth cost.
-        config: the settings; None: the defaults.
-        seed: taken for the sake of the other planners: this one draws nothing.
-
-    Raises:
-        ConfigError: if the horizon is shorter than a control step, or the dynamics have no derivatives.
+    It draws nothing, whatever the seed.
     """
 
     name: ClassVar = "lqr"
     Config: ClassVar = LQRConfig
-
-    def __init__(self, dynamics: SmoothDynamics, config: LQRConfig | None = None, seed: int = 0) -> None:
-        self.config = LQRConfig() if config is None else config
-        self.dynamics, self._smooth = dynamics, as_smooth(self.name, dynamics)
-        self.horizon = horizon_steps(self.config.horizon_s, dynamics.control_dt)
-        self._costs = Costs(self._smooth)
-
-    def seed(self, seed: int) -> None:
-        """Do nothing: it draws nothing."""
 
     def plan(self, x0: SimState, warm_start: Plan | None = None) -> Plan:
         """Return a plan from a state; see `Planner.plan`.
@@ -194,7 +180,7 @@ class LQR(Planner):
             NoEquilibrium: if no state near this one, at rest, can be held.
             Unstabilizable: if the linear system there cannot be stabilised.
         """
-        dynamics, config, steps_before = self._smooth, self.config, self.dynamics.steps
+        dynamics, config, steps_before = self.dynamics, self.config, self.dynamics.steps
         low, high, space = dynamics.action_low, dynamics.action_high, dynamics.space
         start = dynamics.coordinates(x0)[0]
         guess = start.copy()
@@ -221,10 +207,3 @@ class LQR(Planner):
         stats = {"expected": float(0.5 * away @ V @ away), "distance": float(np.linalg.norm(away))}
         stats["steps"] = float(dynamics.steps - steps_before)
         return Plan(actions, cost, stats, trajectory, gains)
-
-    def state(self) -> dict[str, Any]:
-        """Return nothing: there is nothing to keep."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Do nothing."""

@@ -194,18 +194,6 @@ class SamplingPlanner(Planner):
         self.half_range = 0.5 * (self.high - self.low)
         self.seed(seed)
 
-    def seed(self, seed: int) -> None:
-        """Begin the planner's own stream of random numbers anew."""
-        self._rng = np.random.Generator(np.random.PCG64(seed))
-
-    def state(self) -> dict[str, Any]:
-        """Return the random numbers' state; see `Planner.state`."""
-        return dict(self._rng.bit_generator.state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
-        self._rng.bit_generator.state = state
-
     def spline_basis(self) -> np.ndarray:
         """Return the basis of smooth noise for a `SplineConfig`, (H, knots)."""
         return smooth_basis(self.horizon, max(round(self.config.knot_s / self.dynamics.control_dt), 1))
