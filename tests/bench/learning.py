@@ -92,6 +92,16 @@ PLAIN = {"ppo": {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True}}
 """The peer's settings, where a task's own are others."""
 
 
+PUBLISHED = {
+    "trpo": (4471, 2046, 3827, 2867),
+    "npg": (3485, 1915, 2503, 2358),
+    "a2c": (1830, 1253, 1092, 3485),
+    "reinforce": (1139, 416, 441, 1108),
+}
+"""Tianshou's benchmark (v2 and v3 of HalfCheetah, Hopper, Walker2d, Ant): the best mean return within 1,000,000 steps,
+REINFORCE's within 10,000,000; ours are final policies'."""
+
+
 def beside(learner: str, env: str, steps: int, seeds: int) -> tuple[Case, Case]:
     """Return the cases of a peer's learner, and of ours with the same settings, on one of Gymnasium's environments."""
     name = f"{learner}-{env.lower()}"
@@ -173,6 +183,19 @@ CASES = (
         for case in beside(learner, env, 100_000, 3)
     ),
     *(case for env in ("HalfCheetah", "Hopper", "Walker2d", "Ant") for case in beside("ppo", env, 1_000_000, 5)),
+    *(
+        Case(
+            f"{learner}-{env.lower()}",
+            f"roborl/{env}-v1",
+            1_000_000,
+            3,
+            f"published: {published}",
+            learner,
+            settings={"num_envs": 8},
+        )
+        for learner, results in PUBLISHED.items()
+        for env, published in zip(("HalfCheetah", "Hopper", "Walker2d", "Ant"), results, strict=True)
+    ),
 )
 
 
