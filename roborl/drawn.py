@@ -1,18 +1,31 @@
-"""The parameters of N simulations: their drawn values, and the models that follow from them."""
+"""The parameters of N simulations: their drawn values, and the models that follow from them.
+
+To draw a few simulations' parameters, and to derive what follows from them, costs nearly as much as for hundreds, and
+where episodes are short, or models large, it would cost more than all else of a reset. What an episode draws depends on
+its simulation's seed and its own number alone: the models of several coming episodes are therefore made at once, by a
+batch that nobody steps, and copied where an episode begins.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import mujoco
+import numba
 import numpy as np
-from mujoco.batch import Batch
+from mujoco.batch import MODEL_FIELDS, Batch
 
 from roborl.task.draw import Draw
 from roborl.task.parameters import Parameter
 
 _SETCONST_INPUTS = frozenset(mujoco.MjModel._setconst_inputs)
 """What `mj_setConst` derives constants from (gravity and friction it does not read)."""
+
+_MOST_AHEAD = 8
+"""Coming episodes of a simulation whose models are made at once, where there are few simulations."""
+
+_MOST_MODELS = 1024
+"""Models that are made ahead, over all simulations; at least one for each."""
 
 
 class DrawnParameters:
@@ -29,38 +42,163 @@ class DrawnParameters:
     """
 
     def __init__(self, parameters: Mapping[str, Parameter], batch: Batch, model: mujoco.MjModel) -> None:
-        self._parameters, self._batch = parameters, batch
+        self._parameters, self._model = parameters, model
         self._nominal = {name: p.nominal(model) for name, p in parameters.items()}
         self.widths = {name: len(value) for name, value in self._nominal.items()}
         nominal = np.concatenate([*self._nominal.values()]) if parameters else np.zeros(0)
         self.rows = np.tile(nominal, (batch.nsim, 1))
-        ends = np.cumsum([0, *self.widths.values()]).tolist()
-        self._columns = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(self.widths)}
         self._draws = {f"param/{name}": p.draws(self._nominal[name]) for name, p in parameters.items()}
-        self._apply = {name: p.bind(model) for name, p in parameters.items()}
-        names = sorted({name for p in parameters.values() for name in p.fields})
-        self._fields = {name: batch.expand(name) for name in names}
-        self._nominal_fields = {name: rows.copy() for name, rows in self._fields.items()}
-        self._constants_follow = not _SETCONST_INPUTS.isdisjoint(names)
+        self._models = _Models(parameters, self.widths, batch, model)
+        self._ahead: _Ahead | None = None
 
-    def reset(self, ids: np.ndarray, draw: Draw) -> None:
-        """Draw the parameters of new episodes, from the nominal values."""
+    def reset(self, ids: np.ndarray, counters: np.ndarray) -> None:
+        """Take the parameters of new episodes, drawn from the nominal values.
+
+        Args:
+            ids: (n,) the simulations whose episodes begin.
+            counters: (N, 3) seed, episode and step of all simulations; those of ``ids`` in their new episodes.
+        """
         if self._parameters:
-            units = draw.units(self._draws)
-            drawn = [p.sample(units[f"param/{name}"], self._nominal[name]) for name, p in self._parameters.items()]
-            self._write(ids, np.concatenate(drawn, axis=1))
+            if self._ahead is None:
+                self._ahead = _Ahead(self, self._models)
+            slots = self._ahead.slots(ids, counters)
+            self.rows[ids] = self._ahead.rows[slots]
+            _copy_rows(self._ahead.target, self._ahead.source, ids, slots)
 
     def restore(self, rows: np.ndarray) -> None:
         """Take over saved values, (N, k), or (1, k) for all simulations."""
         if self._parameters and not np.array_equal(self.rows, np.broadcast_to(rows, self.rows.shape)):
-            self._write(np.arange(len(self.rows)), rows)
+            self.rows[...] = rows
+            self._models.write(np.arange(len(self.rows)), self.rows)
+            if self._ahead is not None:
+                self._ahead.copy_also(self._models.own_fields())
 
-    def _write(self, ids: np.ndarray, values: np.ndarray) -> None:
-        self.rows[ids] = values
-        fields = {name: nominal[: len(ids)].copy() for name, nominal in self._nominal_fields.items()}
+    def draw(self, draw: Draw) -> np.ndarray:
+        """Return values (n, k) of the simulations and episodes of ``draw``."""
+        units = draw.units(self._draws)
+        drawn = [p.sample(units[f"param/{name}"], self._nominal[name]) for name, p in self._parameters.items()]
+        return np.concatenate(drawn, axis=1)
+
+    def models_of(self, count: int) -> _Models:
+        """Return the models of ``count`` simulations more, which nobody steps."""
+        batch = Batch(self._model, count, min(self._models.batch.nthread, count))
+        return _Models(self._parameters, self.widths, batch, self._model)
+
+
+class _Models:
+    """The models of a batch's simulations, written from values of parameters.
+
+    Args:
+        parameters: by name.
+        widths: the entries of each.
+        batch: the simulations.
+        model: their nominal model.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, Parameter], widths: Mapping[str, int], batch: Batch, model: mujoco.MjModel
+    ) -> None:
+        self.batch = batch
+        ends = np.cumsum([0, *widths.values()]).tolist()
+        self._columns = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(widths)}
+        self._apply = {name: p.bind(model) for name, p in parameters.items()}
+        names = sorted({name for p in parameters.values() for name in p.fields})
+        self._fields = {name: batch.expand(name) for name in names}
+        self._nominal = {name: rows[:1].copy() for name, rows in self._fields.items()}
+        self._constants_follow = not _SETCONST_INPUTS.isdisjoint(names)
+        # most of some four hundred fields are empty: of what a robot has not
+        filled = {name for name in MODEL_FIELDS if not name.startswith("opt.") and getattr(model, name).size}
+        self._perhaps_own = filled.union(names)
+
+    def write(self, ids: np.ndarray, values: np.ndarray) -> None:
+        """Make the models of ``ids (n,)``, in growing order, those of values (n, k)."""
+        fields = {name: nominal.repeat(len(ids), axis=0) for name, nominal in self._nominal.items()}
         for name, apply in self._apply.items():
             apply(fields, values[:, self._columns[name]])
         for name, rows in fields.items():
             self._fields[name][ids] = rows
         if self._constants_follow:
-            self._batch.set_const(ids)
+            self.batch.set_const(ids)
+
+    def own_fields(self) -> set[str]:
+        """Return the names of the fields that are each simulation's own, those that follow included."""
+        return {name for name in self._perhaps_own if self.batch.expanded(name) is not None}
+
+    def rows_of(self, names: list[str]) -> tuple[np.ndarray, ...]:
+        """Return the bytes of fields, (N, bytes) each: live, whatever their types."""
+        return tuple(self.batch.expand(name).view(np.uint8).reshape(self.batch.nsim, -1) for name in names)
+
+
+class _Ahead:
+    """Models of coming episodes: simulation i's episode e has the slot ``i E + e mod E``.
+
+    Args:
+        drawn: the parameters.
+        simulated: the models that the simulations have.
+
+    Attributes:
+        rows: (slots, k) the values.
+        target, source: the bytes of the fields that are copied, (N, bytes) and (slots, bytes) each.
+    """
+
+    def __init__(self, drawn: DrawnParameters, simulated: _Models) -> None:
+        num_sims = len(drawn.rows)
+        self._drawn, self._simulated = drawn, simulated
+        self._episodes = min(max(_MOST_MODELS // num_sims, 1), _MOST_AHEAD)
+        slots = num_sims * self._episodes
+        self._models = drawn.models_of(slots)
+        self.rows = np.tile(drawn.rows[:1], (slots, 1))
+        self._names = set[str]()
+        self.target: tuple[np.ndarray, ...] = ()
+        self.source: tuple[np.ndarray, ...] = ()
+        self._of = np.zeros((slots, 2), np.uint64)  # seed and episode
+        self._made = np.zeros(slots, bool)
+        self.copy_also(simulated.own_fields())
+
+    def slots(self, ids: np.ndarray, counters: np.ndarray) -> np.ndarray:
+        """Return the slots (n,) of the episodes that simulations are in; see `DrawnParameters.reset`."""
+        now = counters[ids, :2]
+        slots = ids * self._episodes + (now[:, 1] % np.uint64(self._episodes)).astype(np.intp)
+        if not self._has(slots, now).all():
+            self._make(ids, counters)
+        return slots
+
+    def _has(self, slots: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+        """Return (n,) bool: whether slots hold the models of seeds and episodes (n, 2)."""
+        return self._made[slots] & (self._of[slots] == episodes).all(axis=1)
+
+    def _make(self, ids: np.ndarray, counters: np.ndarray) -> None:
+        """Make all models that lack of every simulation's next episodes; those of ``ids`` begin with the present."""
+        num_sims, ahead = len(counters), self._episodes
+        first = counters[:, 1] + np.uint64(1)  # of who was never reset, 0
+        first[ids] = counters[ids, 1]
+        wanted = np.empty((num_sims, ahead, 2), np.uint64)
+        wanted[:, :, 0] = counters[:, :1]
+        wanted[:, :, 1] = first[:, None] + np.arange(ahead, dtype=np.uint64)
+        wanted = wanted.reshape(-1, 2)
+        slots = np.repeat(np.arange(num_sims) * ahead, ahead) + (wanted[:, 1] % np.uint64(ahead)).astype(np.intp)
+        lacking = np.flatnonzero(~self._has(slots, wanted))
+        lacking = lacking[np.argsort(slots[lacking])]  # a batch takes growing numbers
+        slots, wanted = slots[lacking], wanted[lacking]
+        self.rows[slots] = self._drawn.draw(Draw(wanted[:, 0], wanted[:, 1], np.zeros(len(wanted), np.uint64)))
+        self._models.write(slots, self.rows[slots])
+        self._of[slots], self._made[slots] = wanted, True
+        self.copy_also(self._models.own_fields())
+
+    def copy_also(self, names: set[str]) -> None:
+        """Copy these fields, too: one that follows is each simulation's own from when it first differs."""
+        if not names <= self._names:
+            self._names |= names
+            both = self._simulated, self._models
+            self.target, self.source = (models.rows_of(sorted(self._names)) for models in both)
+
+
+@numba.njit(cache=True)
+def _copy_rows(
+    target: tuple[np.ndarray, ...], source: tuple[np.ndarray, ...], ids: np.ndarray, slots: np.ndarray
+) -> None:
+    """Copy rows ``slots (n,)`` of each source into rows ``ids (n,)`` of its target."""
+    for field in range(len(target)):
+        into, of = target[field], source[field]
+        for i in range(len(ids)):
+            into[ids[i]] = of[slots[i]]

@@ -215,7 +215,7 @@ class Sim:
         self._counters[ids, 1] += np.uint64(1)
         self._counters[ids, 2] = 0
         draw = self._draw(ids)
-        self._parameters.reset(ids, draw)
+        self._parameters.reset(ids, self._counters)
         level = self._levels.begin_episodes(self.fields, ids, self._counters[ids, 1], draw)
         # the rows that begin are made apart and written as a whole: their fields are read and written without ids
         physics, memory, params, f = self._fresh(len(ids))
