@@ -61,9 +61,7 @@ class DrawnParameters:
         if self._parameters:
             if self._ahead is None:
                 self._ahead = _Ahead(self, self._models)
-            slots = self._ahead.slots(ids, counters)
-            self.rows[ids] = self._ahead.rows[slots]
-            _copy_rows(self._ahead.target, self._ahead.source, ids, slots)
+            self._ahead.begin(ids, counters)
 
     def restore(self, rows: np.ndarray) -> None:
         """Take over saved values, (N, k), or (1, k) for all simulations."""
@@ -125,8 +123,8 @@ class _Models:
         return {name for name in self._perhaps_own if self.batch.expanded(name) is not None}
 
     def rows_of(self, names: list[str]) -> tuple[np.ndarray, ...]:
-        """Return the bytes of fields, (N, bytes) each: live, whatever their types."""
-        return tuple(self.batch.expand(name).view(np.uint8).reshape(self.batch.nsim, -1) for name in names)
+        """Return the bytes of fields, (N, bytes) each: live."""
+        return tuple(_bytes(self.batch.expand(name)) for name in names)
 
 
 class _Ahead:
@@ -135,10 +133,6 @@ class _Ahead:
     Args:
         drawn: the parameters.
         simulated: the models that the simulations have.
-
-    Attributes:
-        rows: (slots, k) the values.
-        target, source: the bytes of the fields that are copied, (N, bytes) and (slots, bytes) each.
     """
 
     def __init__(self, drawn: DrawnParameters, simulated: _Models) -> None:
@@ -147,25 +141,24 @@ class _Ahead:
         self._episodes = min(max(_MOST_MODELS // num_sims, 1), _MOST_AHEAD)
         slots = num_sims * self._episodes
         self._models = drawn.models_of(slots)
-        self.rows = np.tile(drawn.rows[:1], (slots, 1))
-        self._names = set[str]()
-        self.target: tuple[np.ndarray, ...] = ()
-        self.source: tuple[np.ndarray, ...] = ()
+        self._rows = np.tile(drawn.rows[:1], (slots, 1))
         self._of = np.zeros((slots, 2), np.uint64)  # seed and episode
         self._made = np.zeros(slots, bool)
+        self._names = set[str]()
         self.copy_also(simulated.own_fields())
 
-    def slots(self, ids: np.ndarray, counters: np.ndarray) -> np.ndarray:
-        """Return the slots (n,) of the episodes that simulations are in; see `DrawnParameters.reset`."""
-        now = counters[ids, :2]
-        slots = ids * self._episodes + (now[:, 1] % np.uint64(self._episodes)).astype(np.intp)
-        if not self._has(slots, now).all():
-            self._make(ids, counters)
-        return slots
+    def copy_also(self, names: set[str]) -> None:
+        """Copy these fields, too: one that follows is each simulation's own from when it first differs."""
+        self._names |= names
+        fields = sorted(self._names)
+        self._target = (_bytes(self._drawn.rows), *self._simulated.rows_of(fields))
+        self._source = (_bytes(self._rows), *self._models.rows_of(fields))
 
-    def _has(self, slots: np.ndarray, episodes: np.ndarray) -> np.ndarray:
-        """Return (n,) bool: whether slots hold the models of seeds and episodes (n, 2)."""
-        return self._made[slots] & (self._of[slots] == episodes).all(axis=1)
+    def begin(self, ids: np.ndarray, counters: np.ndarray) -> None:
+        """Give simulations the values and models of the episodes that they are in; see `DrawnParameters.reset`."""
+        if not _copy(self._target, self._source, ids, counters, self._of, self._made):
+            self._make(ids, counters)
+            _copy(self._target, self._source, ids, counters, self._of, self._made)
 
     def _make(self, ids: np.ndarray, counters: np.ndarray) -> None:
         """Make all models that lack of every simulation's next episodes; those of ``ids`` begin with the present."""
@@ -177,28 +170,48 @@ class _Ahead:
         wanted[:, :, 1] = first[:, None] + np.arange(ahead, dtype=np.uint64)
         wanted = wanted.reshape(-1, 2)
         slots = np.repeat(np.arange(num_sims) * ahead, ahead) + (wanted[:, 1] % np.uint64(ahead)).astype(np.intp)
-        lacking = np.flatnonzero(~self._has(slots, wanted))
+        lacking = np.flatnonzero(~self._made[slots] | (self._of[slots] != wanted).any(axis=1))
         lacking = lacking[np.argsort(slots[lacking])]  # a batch takes growing numbers
         slots, wanted = slots[lacking], wanted[lacking]
-        self.rows[slots] = self._drawn.draw(Draw(wanted[:, 0], wanted[:, 1], np.zeros(len(wanted), np.uint64)))
-        self._models.write(slots, self.rows[slots])
-        self._of[slots], self._made[slots] = wanted, True
-        self.copy_also(self._models.own_fields())
+        values = self._drawn.draw(Draw(wanted[:, 0], wanted[:, 1], np.zeros(len(wanted), np.uint64)))
+        self._models.write(slots, values)
+        self._rows[slots], self._of[slots], self._made[slots] = values, wanted, True
+        if not (names := self._models.own_fields()) <= self._names:
+            self.copy_also(names)
 
-    def copy_also(self, names: set[str]) -> None:
-        """Copy these fields, too: one that follows is each simulation's own from when it first differs."""
-        if not names <= self._names:
-            self._names |= names
-            both = self._simulated, self._models
-            self.target, self.source = (models.rows_of(sorted(self._names)) for models in both)
+
+def _bytes(rows: np.ndarray) -> np.ndarray:
+    """Return the bytes of rows (N, ...), (N, bytes), of whatever type: a view."""
+    return rows.view(np.uint8).reshape(len(rows), -1)
 
 
 @numba.njit(cache=True)
-def _copy_rows(
-    target: tuple[np.ndarray, ...], source: tuple[np.ndarray, ...], ids: np.ndarray, slots: np.ndarray
-) -> None:
-    """Copy rows ``slots (n,)`` of each source into rows ``ids (n,)`` of its target."""
+def _copy(
+    target: tuple[np.ndarray, ...],
+    source: tuple[np.ndarray, ...],
+    ids: np.ndarray,
+    counters: np.ndarray,
+    of: np.ndarray,
+    made: np.ndarray,
+) -> bool:
+    """Copy the slots of the episodes that simulations are in; False, and nothing copied, where one has not been made.
+
+    Args:
+        target: (N, bytes) each.
+        source: (slots, bytes) each.
+        ids: (n,) the simulations.
+        counters: (N, 3) seed, episode and step of all.
+        of: (slots, 2) seed and episode.
+        made: (slots,) whether there is anything.
+    """
+    ahead = np.uint64(len(of) // len(counters))
+    slots = np.empty(len(ids), np.intp)
+    for i in range(len(ids)):
+        seed, episode = counters[ids[i], 0], counters[ids[i], 1]
+        slot = slots[i] = ids[i] * len(of) // len(counters) + np.intp(episode % ahead)
+        if not made[slot] or of[slot, 0] != seed or of[slot, 1] != episode:
+            return False
     for field in range(len(target)):
-        into, of = target[field], source[field]
         for i in range(len(ids)):
-            into[ids[i]] = of[slots[i]]
+            target[field][ids[i]] = source[field][slots[i]]
+    return True
