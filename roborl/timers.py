@@ -1,4 +1,4 @@
-"""MuJoCo's internal timers, off: they read the clock 32 times a step (114 with RK4), up to a third of a small model's time.
+"""MuJoCo's internal timers, off: up to a third of a small model's time, for they read the clock 32 times a step.
 
 MuJoCo's Python package gives the C library a clock (`mjcb_time`) when it is imported, so that `MjData.timer` counts.
 Nothing that is simulated depends on it. `mujoco.set_mjcb_time(None)` gives the clock back.
