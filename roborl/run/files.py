@@ -147,12 +147,17 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(temporary)
 
 
-def remove_leftovers(folder: Path) -> list[str]:
-    """Remove what a killed process had begun to write in a folder or to remove from it; return the names."""
+def remove_leftovers(folder: Path, of: str = "") -> list[str]:
+    """Remove what a killed process had begun to write in a folder or to remove from it; return the names.
+
+    Args:
+        folder: where to look; one that is not there has none.
+        of: the name of what was being written, where others may be writing to the folder now.
+    """
     removed = []
     with os_errors("clean", folder):
         for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if entry.name.startswith(".") and _LEFTOVER in entry.name:
+            if entry.name.startswith(f".{of}") and _LEFTOVER in entry.name:
                 if entry.is_dir():
                     shutil.rmtree(entry)
                 else:

@@ -22,7 +22,7 @@ from roborl.learner import OffPolicyLearner, OnPolicyLearner
 from roborl.run.checkpoint import Checkpoints
 from roborl.run.config import RunConfig
 from roborl.run.executor import make_executor
-from roborl.run.files import atomic_dir, atomic_write_json, os_errors, remove_tree
+from roborl.run.files import atomic_dir, atomic_write_json, os_errors, remove_leftovers, remove_tree
 from roborl.run.log import MetricsLog, Progress
 from roborl.run.loop import Loop
 from roborl.run.off_policy import OffPolicyLoop
@@ -104,6 +104,7 @@ def resume(
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
     with _locked(run_dir), MetricsLog(run_dir, tensorboard=config.tensorboard) as log:
+        remove_leftovers(run_dir, CONFIG)
         checkpoints = Checkpoints(run_dir, config.keep)
         loop = _make_loop(config)
         if checkpoints.latest() is None and checkpoint is None:  # stopped before its first checkpoint

@@ -121,7 +121,10 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(command: Any, stra
     arguments, run_dir = RUNS["pendulum, 1 environment, normalised"], tmp_path / "run"
     assert command("train", "sac", *arguments, "--out", run_dir, faults={"kill_at_call": [20]}).code == -signal.SIGKILL
     assert Checkpoints(run_dir, read_only=True).latest() is None
+    (run_dir / ".config.json.tmp-1").touch()  # of a resume that was killed while it wrote it
+    (run_dir / ".policy.onnx.tmp-2").touch()  # of an export, which may be under way
     finish(command, run_dir)
+    assert [path.name for path in run_dir.glob(".*.tmp-*")] == [".policy.onnx.tmp-2"]
     assert_equal_to_the_bit(run_dir, straight(arguments))
 
 
