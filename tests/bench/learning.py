@@ -88,7 +88,7 @@ PEERS = {
 }
 """Each with our defaults."""
 
-PLAIN = {"ppo": {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True}}
+PLAIN = {"ppo": {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True, "normalize_advantage": True}}
 """The peer's settings, where a task's own are others."""
 
 
@@ -183,6 +183,10 @@ CASES = (
         for case in beside(learner, env, 100_000, 3)
     ),
     *(case for env in ("HalfCheetah", "Hopper", "Walker2d", "Ant") for case in beside("ppo", env, 1_000_000, 5)),
+    *(
+        Case(f"ppo-preset-{env.lower()}", f"roborl/{env}-v1", 1_000_000, 5, f"at least {wanted}", "ppo")
+        for env, wanted in (("HalfCheetah", 5000), ("Hopper", 2400), ("Walker2d", 3400))
+    ),
     *(
         Case(
             f"{learner}-{env.lower()}",
