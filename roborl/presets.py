@@ -63,10 +63,10 @@ _PPO_PENDULUM = {
 _TRUST_REGION_PENDULUM = {"gamma": 0.95, "gae_lambda": 0.9, "rollout_size": 1024, "init_log_std": -1.0}
 
 # As Tianshou's benchmark has it: many environments, a smaller first deviation, advantages as they are. After 1,000,000
-# steps of 64 environments, two minutes on one core, 6782 over 20 episodes of HalfCheetah, 3634 of Hopper (seed 0), 2027
-# and 4173 of Walker2d (seeds 0 and 1; with normalised advantages 1689).
-# With 8 environments and normalised advantages HalfCheetah gave 6375 and 1907 (the same seed, other last digits); with
-# 64 and normalised ones Hopper gave 2881.
+# steps of 64 environments, two minutes on one core, the interquartile means over five seeds are 6217 on HalfCheetah
+# (least 5652), 3312 on Hopper (least 2982) and 3647 on Walker2d (two of five seeds near 2000). With 8 environments and
+# normalised advantages HalfCheetah gave 6375 and 1907 (the same seed, other last digits); with 64 and normalised ones
+# Hopper gave 2881 and Walker2d 1689 (seed 0).
 _PPO_GYMNASIUM = {"init_log_std": -0.5, "anneal": True, "normalize_advantage": False}
 
 # All episodes begin together and are as long as one another: a rollout that holds them whole shows all of their parts.
