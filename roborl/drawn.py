@@ -142,13 +142,15 @@ class _Ahead:
         slots = num_sims * self._episodes
         self._models = drawn.models_of(slots)
         self._rows = np.tile(drawn.rows[:1], (slots, 1))
-        self._of = np.zeros((slots, 2), np.uint64)  # seed and episode
-        self._made = np.zeros(slots, bool)
+        self._of = np.full((slots, 2), 2**64 - 1, np.uint64)  # seed and episode; no episode has this number
         self._names = set[str]()
+        self._target, self._source = (_bytes(drawn.rows),), (_bytes(self._rows),)
         self.copy_also(simulated.own_fields())
 
     def copy_also(self, names: set[str]) -> None:
         """Copy these fields, too: one that follows is each simulation's own from when it first differs."""
+        if names <= self._names:
+            return
         self._names |= names
         fields = sorted(self._names)
         self._target = (_bytes(self._drawn.rows), *self._simulated.rows_of(fields))
@@ -156,9 +158,9 @@ class _Ahead:
 
     def begin(self, ids: np.ndarray, counters: np.ndarray) -> None:
         """Give simulations the values and models of the episodes that they are in; see `DrawnParameters.reset`."""
-        if not _copy(self._target, self._source, ids, counters, self._of, self._made):
+        if not _copy(self._target, self._source, ids, counters, self._of):
             self._make(ids, counters)
-            _copy(self._target, self._source, ids, counters, self._of, self._made)
+            _copy(self._target, self._source, ids, counters, self._of)
 
     def _make(self, ids: np.ndarray, counters: np.ndarray) -> None:
         """Make all models that lack of every simulation's next episodes; those of ``ids`` begin with the present."""
@@ -170,14 +172,13 @@ class _Ahead:
         wanted[:, :, 1] = first[:, None] + np.arange(ahead, dtype=np.uint64)
         wanted = wanted.reshape(-1, 2)
         slots = np.repeat(np.arange(num_sims) * ahead, ahead) + (wanted[:, 1] % np.uint64(ahead)).astype(np.intp)
-        lacking = np.flatnonzero(~self._made[slots] | (self._of[slots] != wanted).any(axis=1))
+        lacking = np.flatnonzero((self._of[slots] != wanted).any(axis=1))
         lacking = lacking[np.argsort(slots[lacking])]  # a batch takes growing numbers
         slots, wanted = slots[lacking], wanted[lacking]
         values = self._drawn.draw(Draw(wanted[:, 0], wanted[:, 1], np.zeros(len(wanted), np.uint64)))
         self._models.write(slots, values)
-        self._rows[slots], self._of[slots], self._made[slots] = values, wanted, True
-        if not (names := self._models.own_fields()) <= self._names:
-            self.copy_also(names)
+        self._rows[slots], self._of[slots] = values, wanted
+        self.copy_also(self._models.own_fields())
 
 
 def _bytes(rows: np.ndarray) -> np.ndarray:
@@ -192,7 +193,6 @@ def _copy(
     ids: np.ndarray,
     counters: np.ndarray,
     of: np.ndarray,
-    made: np.ndarray,
 ) -> bool:
     """Copy the slots of the episodes that simulations are in; False, and nothing copied, where one has not been made.
 
@@ -202,14 +202,13 @@ def _copy(
         ids: (n,) the simulations.
         counters: (N, 3) seed, episode and step of all.
         of: (slots, 2) seed and episode.
-        made: (slots,) whether there is anything.
     """
-    ahead = np.uint64(len(of) // len(counters))
+    ahead = len(of) // len(counters)
     slots = np.empty(len(ids), np.intp)
     for i in range(len(ids)):
         seed, episode = counters[ids[i], 0], counters[ids[i], 1]
-        slot = slots[i] = ids[i] * len(of) // len(counters) + np.intp(episode % ahead)
-        if not made[slot] or of[slot, 0] != seed or of[slot, 1] != episode:
+        slot = slots[i] = ids[i] * ahead + np.intp(episode % np.uint64(ahead))
+        if of[slot, 0] != seed or of[slot, 1] != episode:
             return False
     for field in range(len(target)):
         for i in range(len(ids)):

@@ -1,11 +1,15 @@
 """Models that are made ahead are those that would be made at each reset."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from mujoco.batch import MODEL_FIELDS, Batch
 
 from roborl import tasks
 from roborl.sim import Sim
+from roborl.task.parameters import Parameter
+from roborl.tasks.cartpole import CartpoleBalance
 
 DRAWN = {"mass": (0.7, 1.3), "com": 0.01, "friction": (0.5, 1.5), "motor_strength": (0.8, 1.2)}
 
@@ -79,3 +83,30 @@ def test_a_reset_after_a_restore_leaves_nothing_of_the_restored_model(before):
     for name in names:
         assert np.array_equal(own(sim.batch, name)[1], nominal[name]), name
         assert not np.array_equal(own(sim.batch, name)[0], nominal[name]), name
+
+
+@dataclass(frozen=True)
+class Told(Parameter):
+    """A number that only a task knows of: no field of the model follows from it."""
+
+    unit = ""
+    fields = ()
+
+    def nominal(self, model):
+        return np.zeros(1)
+
+    def sample(self, units, nominal):
+        return units
+
+    def bind(self, model):
+        return lambda fields, values: None
+
+
+def test_a_parameter_may_leave_the_model_as_it_is():
+    task = type("Knowing", (CartpoleBalance,), {"params": {"told": Told()}})()
+    sim = Sim(task, 4, num_threads=1)
+    drawn = []
+    for _ in range(12):
+        sim.reset()
+        drawn.append(sim.fields.params["told"][:, 0].copy())
+    assert len(np.unique(drawn)) == 48
