@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import mujoco
 import numba
 import numpy as np
-from mujoco.batch import MODEL_FIELDS, Batch
+from mujoco.batch import Batch
 
 from roborl.task.draw import Draw
 from roborl.task.parameters import Parameter
@@ -21,7 +21,7 @@ from roborl.task.parameters import Parameter
 _SETCONST_INPUTS = frozenset(mujoco.MjModel._setconst_inputs)
 """What `mj_setConst` derives constants from (gravity and friction it does not read)."""
 
-_MOST_AHEAD = 8
+_MOST_AHEAD = 16
 """Coming episodes of a simulation whose models are made at once, where there are few simulations."""
 
 _MOST_MODELS = 1024
@@ -104,9 +104,8 @@ class _Models:
         self._fields = {name: batch.expand(name) for name in names}
         self._nominal = {name: rows[:1].copy() for name, rows in self._fields.items()}
         self._constants_follow = not _SETCONST_INPUTS.isdisjoint(names)
-        # most of some four hundred fields are empty: of what a robot has not
-        filled = {name for name in MODEL_FIELDS if not name.startswith("opt.") and getattr(model, name).size}
-        self._perhaps_own = filled.union(names)
+        follow = {name for name in mujoco.MjModel._setconst_outputs if getattr(model, name).size}
+        self._perhaps_own = follow.union(names) if self._constants_follow else set(names)
 
     def write(self, ids: np.ndarray, values: np.ndarray) -> None:
         """Make the models of ``ids (n,)``, in growing order, those of values (n, k)."""
@@ -165,16 +164,14 @@ class _Ahead:
     def _make(self, ids: np.ndarray, counters: np.ndarray) -> None:
         """Make all models that lack of every simulation's next episodes; those of ``ids`` begin with the present."""
         num_sims, ahead = len(counters), self._episodes
-        first = counters[:, 1] + np.uint64(1)  # of who was never reset, 0
-        first[ids] = counters[ids, 1]
+        first = (counters[:, 1] + np.uint64(1))[:, None]  # of who was never reset, 0
+        first[ids] = counters[ids, 1, None]
         wanted = np.empty((num_sims, ahead, 2), np.uint64)
         wanted[:, :, 0] = counters[:, :1]
-        wanted[:, :, 1] = first[:, None] + np.arange(ahead, dtype=np.uint64)
+        wanted[:, :, 1] = first + (np.arange(ahead, dtype=np.uint64) - first) % np.uint64(ahead)
         wanted = wanted.reshape(-1, 2)
-        slots = np.repeat(np.arange(num_sims) * ahead, ahead) + (wanted[:, 1] % np.uint64(ahead)).astype(np.intp)
-        lacking = np.flatnonzero((self._of[slots] != wanted).any(axis=1))
-        lacking = lacking[np.argsort(slots[lacking])]  # a batch takes growing numbers
-        slots, wanted = slots[lacking], wanted[lacking]
+        slots = np.flatnonzero((self._of != wanted).any(axis=1))
+        wanted = wanted[slots]
         values = self._drawn.draw(Draw(wanted[:, 0], wanted[:, 1], np.zeros(len(wanted), np.uint64)))
         self._models.write(slots, values)
         self._rows[slots], self._of[slots] = values, wanted
@@ -211,6 +208,9 @@ def _copy(
         if of[slot, 0] != seed or of[slot, 1] != episode:
             return False
     for field in range(len(target)):
+        to, made = target[field], source[field]
         for i in range(len(ids)):
-            target[field][ids[i]] = source[field][slots[i]]
+            row, slot = ids[i], slots[i]
+            for k in range(to.shape[1]):  # a slice's assignment takes longer than its few bytes
+                to[row, k] = made[slot, k]
     return True

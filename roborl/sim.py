@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import mujoco
@@ -15,12 +14,13 @@ from roborl.derived import Derived, on_demand
 from roborl.disturbances import ActionDelay, InitialSpread, Pushes
 from roborl.drawn import DrawnParameters
 from roborl.errors import ConfigError, NonFinite, check_count, check_in
-from roborl.layout import Layout
+from roborl.functions import StepResult, TaskFunctions
+from roborl.layout import Layout, state_columns
 from roborl.levels import Levels
+from roborl.rows import Rows
 from roborl.task.action import Action
 from roborl.task.contract import LEVEL, Task
 from roborl.task.draw import Draw
-from roborl.task.fields import Fields
 from roborl.task.observer import Observer
 from roborl.task.sources import LAST_ACTION
 
@@ -48,47 +48,6 @@ class SimState(NamedTuple):
     memory: np.ndarray
     params: np.ndarray
     counters: np.ndarray
-
-
-class StepResult(NamedTuple):
-    """What a step gives.
-
-    Attributes:
-        reward: (N,) sum of the terms.
-        terms: name -> (N,).
-        terminated: (N,) bool.
-        success: (N,) bool, or None where the task has no such notion.
-    """
-
-    reward: np.ndarray
-    terms: dict[str, np.ndarray]
-    terminated: np.ndarray
-    success: np.ndarray | None
-
-
-def compile_task(task: Task) -> mujoco.MjModel:
-    """Return a task's compiled model.
-
-    Raises:
-        ConfigError: if the control period is no whole multiple of the model's time step, or there are no actuators.
-    """
-    spec = models.load(task.model_source)
-    task.edit(spec)
-    for parameter in task.parameters().values():
-        parameter.prepare(spec)
-    model = models.compile_spec(spec)
-    if model.ntree == 1:
-        # One kinematic tree is one island of the constraint solver: not to look for it gives the same bits, sooner.
-        model.opt.disableflags = int(model.opt.disableflags) | int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
-    substeps = task.control_dt / model.opt.timestep
-    if abs(substeps - round(substeps)) > 1e-6 or round(substeps) < 1:
-        raise ConfigError(
-            f"control_dt of {type(task).__name__} must be a whole multiple of the model's time step "
-            f"{model.opt.timestep:g} s, got {task.control_dt:g} s"
-        )
-    if model.nu == 0:
-        raise ConfigError(f"the model of {type(task).__name__} ({task.robot}) has no actuators")
-    return model
 
 
 class Sim:
@@ -126,7 +85,7 @@ class Sim:
         check_count("num_threads", num_threads, 0)
         check_in("derived", task.derived, ("current", "as_stepped"))
         self.task = task
-        self.model = compile_task(task) if model is None else model
+        self.model = models.compile_task(task) if model is None else model
         self.num_sims = num_sims
         self.substeps = round(task.control_dt / self.model.opt.timestep)
         current = task.derived == "current" and bool(task.reads)
@@ -146,7 +105,7 @@ class Sim:
         self._derived = Derived(self.batch, self.model, task.reads)
         outputs = self._derived.outputs
         self._layout = Layout(
-            self.batch,
+            state_columns(self.batch),
             {**task.memory, **self.observer.memory, **self._delay.memory, **self._pushes.memory, **self._levels.memory},
             {name: output.shape[1:] for name, output in outputs.items()}
             | {name: (width,) for name, width in task.derives.items()},
@@ -158,23 +117,21 @@ class Sim:
         self.seed(np.arange(num_sims) if seeds is None else seeds)
 
         self._begin = self.batch.state[0].copy()  # the model's default state
-        fresh = np.empty_like(self.batch.state), np.empty_like(self._memory), np.empty_like(self._parameters.rows)
-
-        def first_rows(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Fields]:
-            rows = fresh[0][:n], fresh[1][:n], fresh[2][:n]
-            return *rows, self._layout.fields(*rows)
-
-        self._fresh = functools.lru_cache(maxsize=32)(first_rows)  # most resets are of a few simulations
         self._before_physics = np.empty_like(self.batch.state)
         self._before_memory = np.empty_like(self._memory)
-        self.fields = self._layout.fields(self.batch.state, self._memory, self._parameters.rows)
-        self._before = self._layout.fields(self._before_physics, self._before_memory, self._parameters.rows)
+        before = (self._before_physics, self._before_memory)
+        self._rows = Rows(self._layout, self.batch.state, self._memory, self._parameters.rows, before)
+        self.fields = self._rows.after
+        fresh = [np.empty_like(rows) for rows in (self.batch.state, self._memory, self._parameters.rows)]
+        layout = self._layout  # not self: a cycle would keep simulations, which are large, until they are collected
+        # most resets are of a few simulations
+        self._fresh = functools.lru_cache(maxsize=32)(lambda n: Rows(layout, *(rows[:n] for rows in fresh)))
         self.observer.check(self.fields)
         self._copies = [(getattr(self.fields, name), output) for name, output in outputs.items()]
+        self._functions = TaskFunctions(task, self.observer, self._layout)
         self._ctrl = self.fields.ctrl
         self._overrides_advance = type(task).advance is not Task.advance
         self._warnings = self.batch.warning[:, _UNSTABLE, 1]
-        self._shapes_checked = False
         self.diverged = np.zeros(num_sims, bool)
 
     def _bind_action(self) -> None:
@@ -218,8 +175,9 @@ class Sim:
         self._parameters.reset(ids, self._counters)
         level = self._levels.begin_episodes(self.fields, ids, self._counters[ids, 1], draw)
         # the rows that begin are made apart and written as a whole: their fields are read and written without ids
-        physics, memory, params, f = self._fresh(len(ids))
-        physics[...], memory[...], params[...] = self._begin, 0.0, self._parameters.rows[ids]
+        rows = self._fresh(len(ids))
+        f = rows.after
+        rows.physics[...], rows.memory[...], rows.params[...] = self._begin, 0.0, self._parameters.rows[ids]
         if level is not None:
             f.memory[LEVEL][...] = level
         # copied before any is written: one may be a view of another's field
@@ -230,17 +188,18 @@ class Sim:
         self._start.reset(f, draw)
         self._delay.reset(f.memory, draw)
         self._pushes.reset(f.memory, draw)
-        self.batch.state[ids] = physics
+        self.batch.state[ids] = rows.physics
         # the forward pass of Gymnasium's set_state: it also sets the solver's warm start
         self.batch.forward(ids)
         self._derived.after_reset(ids)
         for name, output in self._derived.outputs.items():
             getattr(f, name)[...] = output[ids]
-        self._derive(f)
-        if self.record_observations and self.observer.records:
-            for name, value in self.observer.record(f, draw, first=True).items():
+        self._functions.derive(rows)
+        if self.record_observations:
+            for name, value in self.observer.begin(draw).items():
                 f.memory[name][...] = value
-        self._memory[ids] = memory
+            self._functions.record(rows, self.observer.noise(draw), first=True)
+        self._memory[ids] = rows.memory
         self._warnings[ids] = 0
         self.diverged[ids] = False
 
@@ -259,7 +218,7 @@ class Sim:
         self._derived.after_step()
         for view, output in self._copies:
             view[...] = output
-        self._derive(f)
+        self._functions.derive(self._rows)
         self.note_divergence()
         self._counters[:, 2] += np.uint64(1)
         if self._memory.size:
@@ -276,38 +235,16 @@ class Sim:
         Returns:
             The reward, its terms, and what ended.
         """
-        task, f = self.task, self.fields
         np.copyto(self._before_physics, self.batch.state)
         if self._memory.size:
             np.copyto(self._before_memory, self._memory)
         self.advance(action, resting)
-        terms = task.reward_terms(self._before, action, f)
-        terminated, success = task.terminated(f), task.success(f)
-        if terminated is None:
-            terminated = np.zeros(self.num_sims, bool)
-        if not self._shapes_checked:
-            self._check_shapes({**terms, "terminated": terminated, "success": success})
-        for name, value in terms.items():
-            if value.base is not None:  # perhaps a view of the state, which will change
-                terms[name] = value.copy()
-        reward, *others = terms.values()
-        for value in others:
-            reward = reward + value
-        return StepResult(reward, terms, terminated, success)
+        return self._functions.worth(self._rows, action)
 
-    def _derive(self, f: Fields) -> None:
-        if self.task.derives:
-            for name, value in self.task.derive(f).items():
-                getattr(f, name)[...] = value
-
-    def _check_shapes(self, values: Mapping[str, np.ndarray | None]) -> None:
-        for name, value in values.items():
-            if value is not None and np.shape(value) != (self.num_sims,):
-                raise ConfigError(
-                    f"{name!r} of {type(self.task).__name__} must have the shape ({self.num_sims},), "
-                    f"one number for each simulation, got {np.shape(value)}"
-                )
-        self._shapes_checked = True
+    @property
+    def not_compiled(self) -> dict[str, str]:
+        """Which of the task's functions numpy computes at every step, and why, of those that have been called."""
+        return self._functions.not_compiled
 
     def _advance_memory(self, action: np.ndarray) -> None:
         memory, draw = self.fields.memory, self._draw()
@@ -316,13 +253,12 @@ class Sim:
         if self._overrides_advance:
             for name, value in self.task.advance(self.fields, action, draw).items():
                 memory[name][...] = value
-        if self.record_observations and self.observer.records:
-            for name, value in self.observer.record(self.fields, draw, first=False).items():
-                memory[name][...] = value
+        if self.record_observations:
+            self._functions.record(self._rows, self.observer.noise(draw), first=False)
 
     def observe(self) -> dict[str, np.ndarray]:
         """Return each observation group, (N, width), as new arrays."""
-        return self.observer.observe(self.fields)
+        return self._functions.observe(self._rows)
 
     def note_divergence(self) -> None:
         """Set `diverged` from the warnings that MuJoCo gave since the last call, or the last restore.

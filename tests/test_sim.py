@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any, ClassVar
 
 import mujoco
@@ -7,9 +9,9 @@ import numpy as np
 import pytest
 from realism import PLAIN_AND_REAL, PLAIN_AND_REAL_IDS, task_of
 
-from roborl import tasks
+from roborl import models, tasks
 from roborl.errors import ConfigError, NonFinite, UnknownName
-from roborl.sim import Sim, SimState, compile_task
+from roborl.sim import Sim, SimState
 from roborl.task import Term, computed, joint_pos
 from roborl.tasks.cartpole import CartpoleBalance
 from roborl.tasks.half_cheetah import HalfCheetah
@@ -343,7 +345,7 @@ def test_a_term_naming_a_missing_joint_is_found_when_the_simulation_is_made():
 
 @pytest.mark.parametrize("task_id", ["HalfCheetah", "Ant", "Go1VelocityFlat", "ArmPush"])
 def test_islands_are_looked_for_where_there_may_be_several_and_elsewhere_not_looking_changes_no_bit(task_id):
-    model, looking = (compile_task(tasks.load(task_id)) for _ in range(2))
+    model, looking = (models.compile_task(tasks.load(task_id)) for _ in range(2))
     looking.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
     assert (model.opt.disableflags == looking.opt.disableflags) == (model.ntree > 1)
     with_islands, without = mujoco.MjData(looking), mujoco.MjData(model)
@@ -355,3 +357,19 @@ def test_islands_are_looked_for_where_there_may_be_several_and_elsewhere_not_loo
         touched += without.ncon > 0
     assert touched > 50  # there were constraints to solve
     assert np.array_equal(with_islands.qpos, without.qpos) and np.array_equal(with_islands.qvel, without.qvel)
+
+
+@pytest.mark.parametrize("name", ["HalfCheetah", "Go1VelocityFlat", "ArmPush"])
+def test_simulations_are_freed_when_nobody_holds_them(name):
+    """Without waiting for Python's collector: those that are persistent take megabytes each."""
+    gc.disable()
+    try:
+        sim = Sim(tasks.load(name), 4, num_threads=1)
+        sim.reset()
+        sim.step(np.zeros((4, len(sim.action_low))))
+        sim.observe()
+        alive = weakref.ref(sim)
+        del sim
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -7,13 +7,15 @@ import functools
 import mujoco
 import numpy as np
 
+from roborl import models
 from roborl.dynamics.contract import Prediction, Rollout
 from roborl.dynamics.smooth import SmoothTask
 from roborl.dynamics.task import TaskDynamics
-from roborl.layout import STATE_FIELDS
-from roborl.sim import Sim, SimState, compile_task
+from roborl.functions import TaskFunctions
+from roborl.layout import STATE_FIELDS, Layout, side_by_side
+from roborl.rows import Rows
+from roborl.sim import Sim, SimState
 from roborl.task.contract import Task
-from roborl.task.fields import Fields
 
 _RECORDED = {
     "time": mujoco.mjtState.mjSTATE_TIME,
@@ -43,7 +45,7 @@ class MujocoDynamics(TaskDynamics):
     def __init__(self, task: Task, *, num_threads: int = 0, model: mujoco.MjModel | None = None) -> None:
         self.task = task
         self.steps = 0
-        self._model = compile_task(task) if model is None else model
+        self._model = models.compile_task(task) if model is None else model
         self._num_threads = num_threads
         self._sims: dict[int, Sim] = {}
         one = self._make_sim(1)
@@ -121,7 +123,7 @@ class MujocoDynamics(TaskDynamics):
         """
         num, horizon, width = U.shape
         sim = self._restored(x0, num, seed)
-        start = {name: getattr(sim.fields, name).copy() for name in STATE_FIELDS}
+        start = {name: getattr(sim.fields, name).reshape(num, -1).copy() for name in STATE_FIELDS}
         control = self.task.control(sim.fields, U.reshape(-1, width)).reshape(num, horizon, -1)
         records = sim.batch.rollout(
             horizon * sim.substeps,
@@ -131,26 +133,29 @@ class MujocoDynamics(TaskDynamics):
         )
         self.steps += num * horizon
         sim.note_divergence()
-        after = {name: records[spec][:, sim.substeps - 1 :: sim.substeps] for name, spec in _RECORDED.items()}
-        after |= {"time": after["time"][:, :, 0], "ctrl": control}
-        after |= {name: np.repeat(start[name][:, None], horizon, 1) for name in STATE_FIELDS if name not in after}
-        before = {name: np.concatenate((start[name][:, None], a[:, :-1]), axis=1) for name, a in after.items()}
-        before_f, after_f = self._flat_fields(sim, before, horizon), self._flat_fields(sim, after, horizon)
+        known = {name: records[spec][:, sim.substeps - 1 :: sim.substeps] for name, spec in _RECORDED.items()}
+        known["ctrl"] = control
+        stays = {name: np.broadcast_to(value[:, None], (num, horizon, value.shape[1])) for name, value in start.items()}
+        after = np.concatenate([known.get(name, stays[name]) for name in STATE_FIELDS], axis=2)
+        before = np.concatenate((np.concatenate([*start.values()], axis=1)[:, None], after[:, :-1]), axis=1)
 
-        values = list(self.task.reward_terms(before_f, U.reshape(-1, width), after_f).values())
-        rewards = np.reshape(sum(values[1:], start=values[0]), (num, horizon))
-        terminated = self.task.terminated(after_f)
-        if terminated is not None:
-            ended = np.cumsum(terminated.reshape(num, horizon), axis=1) > 0
-            rewards[:, 1:][ended[:, :-1]] = 0.0
+        layout, functions = self._of_records
+        before, after = before.reshape(num * horizon, -1), after.reshape(num * horizon, -1)
+        memory, params = np.zeros((num * horizon, 0)), np.repeat(sim.state().params, horizon, axis=0)
+        result = functions.worth(Rows(layout, after, memory, params, (before, memory)), U.reshape(-1, width))
+        rewards = result.reward.reshape(num, horizon)
+        ended = np.cumsum(result.terminated.reshape(num, horizon), axis=1) > 0
+        rewards[:, 1:][ended[:, :-1]] = 0.0
         return Rollout(rewards, sim.diverged | ~np.isfinite(rewards).all(axis=1))
 
-    @staticmethod
-    def _flat_fields(sim: Sim, arrays: dict[str, np.ndarray], horizon: int) -> Fields:
-        """Return fields over all simulations and steps, (K * H, ...), from arrays (K, H, ...)."""
-        flat = {name: array.reshape(len(array) * horizon, *array.shape[2:]) for name, array in arrays.items()}
-        params = {name: np.repeat(value, horizon, axis=0) for name, value in sim.fields.params.items()}
-        return Fields(np, flat, params, {})
+    @functools.cached_property
+    def _of_records(self) -> tuple[Layout, TaskFunctions]:
+        """The layout of recorded steps' rows, state fields side by side, and the task's functions on them."""
+        sim = self._make_sim(1)
+        shapes = {name: getattr(sim.fields, name).shape[1:] for name in STATE_FIELDS}
+        params = {name: value.shape[1] for name, value in sim.fields.params.items()}
+        layout = Layout(side_by_side(shapes)[0], {}, {}, params)
+        return layout, TaskFunctions(self.task, sim.observer, layout)
 
     @functools.cached_property
     def _smooth(self) -> SmoothTask:  # pyright: ignore[reportIncompatibleVariableOverride]  made when asked for

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
+from roborl import models
 from roborl.dynamics.contract import Prediction, Rollout
 from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.smooth import SmoothTask
 from roborl.dynamics.task import TaskDynamics
 from roborl.errors import ConfigError
-from roborl.sim import Sim, SimState, compile_task
+from roborl.sim import Sim, SimState
 from roborl.task.contract import Task
 
 _DIFFERENCE_STEP = 1e-6
@@ -52,7 +53,7 @@ class PhysicsDynamics(TaskDynamics):
     def __init__(self, task: Task, *, num_threads: int = 0, model: mujoco.MjModel | None = None) -> None:
         self.task = task
         self.steps = 0
-        model = compile_task(task) if model is None else model
+        model = models.compile_task(task) if model is None else model
         sim = Sim(task, 1, num_threads=1, model=model, record_observations=False)
         self.action_low, self.action_high = sim.action_low, sim.action_high
         self.substeps = sim.substeps

@@ -20,13 +20,14 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
+from roborl import models
 from roborl.dynamics.manifold import StateSpace, integrate_jacobians, rotation_rate_jacobians, rotation_rates
 from roborl.dynamics.physics import PhysicsDynamics
 from roborl.dynamics.rigid_forces import ForceDerivatives, JointForces
 from roborl.dynamics.rigid_model import RigidModel
 from roborl.dynamics.rigid_steps import Plant, control_step_derivatives, control_steps, follow
 from roborl.errors import check_count
-from roborl.sim import SimState, compile_task
+from roborl.sim import SimState
 from roborl.task.contract import Task
 
 _RK4_TIMES = (0.0, 0.5, 0.5, 1.0)
@@ -209,7 +210,7 @@ class RigidBodyDynamics(PhysicsDynamics):
         model: mujoco.MjModel | None = None,
         substeps: int | None = None,
     ) -> None:
-        model = compile_task(task) if model is None else model
+        model = models.compile_task(task) if model is None else model
         super().__init__(task, num_threads=num_threads, model=model)
         if substeps is not None:
             check_count("substeps", substeps, 1)

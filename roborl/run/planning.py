@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from roborl import presets, tasks
+from roborl import models, presets, tasks
 from roborl.errors import ConfigError, CorruptFile, UnknownName, check_count
 from roborl.planners.contract import Planner
 from roborl.planners.mpc import PlanResults, make_planner, plan_episodes
@@ -21,7 +21,6 @@ from roborl.run.plots import trajectory
 from roborl.run.tables import table
 from roborl.run.trajectory import Trajectory, begun_plan
 from roborl.run.video import VideoWriter, check_video_path
-from roborl.sim import compile_task
 
 FORMAT = 1
 """Version of the file of an MPC policy; it changes when an older roborl could no longer read one."""
@@ -213,7 +212,7 @@ def plan(
     if plot is not None:
         bounds = np.stack((planner.dynamics.action_low, planner.dynamics.action_high))
         title = f"{config.planner} on {config.task}"
-        trajectory(plot, compile_task(task), task.control_dt, results.episodes[0], bounds, title)
+        trajectory(plot, models.compile_task(task), task.control_dt, results.episodes[0], bounds, title)
     if policy is not None:
         config.save(policy)
     if save is not None:

@@ -77,8 +77,12 @@ class BoundTerm:
         readings = f.memory[self.key]
         if not self.late:
             return readings[:, : self.size]
-        first = (self.late - f.xp.astype(f.memory[OBS_DELAY], f.xp.int64)) * self.width  # readings are the oldest first
-        return f.xp.take_along_axis(readings, first + f.xp.arange(self.size), axis=1)
+        late = f.memory[OBS_DELAY]
+        windows = [readings[:, i * self.width : i * self.width + self.size] for i in range(self.late + 1)]
+        seen = windows[-1]  # readings are the oldest first
+        for steps in range(1, self.late + 1):
+            seen = f.xp.where(late >= steps, windows[-1 - steps], seen)
+        return seen
 
     def describe(self) -> dict[str, Any]:
         """Return the term's line of the observation table, as JSON."""
@@ -160,27 +164,34 @@ class Observer:
                     )
 
     @property
-    def records(self) -> bool:
-        """Whether any term is recorded."""
-        return bool(self._recorded)
+    def recorded(self) -> list[str]:
+        """The memory of the recorded terms' readings."""
+        return [b.key for b in self._recorded]
 
-    def record(self, f: Fields, draw: Draw, first: bool) -> dict[str, Array]:
+    def begin(self, draw: Draw) -> dict[str, Array]:
+        """Return the memory of what sensors are like in episodes that begin: their biases, and how late they are."""
+        drawn: dict[str, Array] = {}
+        if self._delay[1] > 0:
+            drawn[OBS_DELAY] = draw.integers(OBS_DELAY, *self._delay)
+        for b in self._recorded:
+            if b.term.bias > 0.0:
+                drawn[b.bias_key] = draw.uniform(b.bias_key, -b.term.bias, b.term.bias, size=b.width)
+        return drawn
+
+    def noise(self, draw: Draw) -> Array:
+        """Return the noise of one reading, that of all terms side by side, (N, noisy entries)."""
+        noise = draw.normal("obs/noise", size=len(self._noise))
+        return noise * self._noise
+
+    def record(self, f: Fields, noise: Array, first: bool) -> dict[str, Array]:
         """Return the memory of the recorded terms after one more reading; at a reset every reading is the first."""
         updates: dict[str, Array] = {}
-        if first and self._delay[1] > 0:
-            updates[OBS_DELAY] = draw.integers(OBS_DELAY, *self._delay)
-        # one draw for all terms: each costs as much as a term's arithmetic
-        noise, start = None, 0
-        if len(self._noise):
-            noise = draw.normal("obs/noise", size=len(self._noise))
-            noise = noise * f.xp.asarray(self._noise, dtype=noise.dtype)
+        start = 0
         for b in self._recorded:
             reading = b.read(f)
             if b.term.bias > 0.0:
-                if first:
-                    updates[b.bias_key] = draw.uniform(b.bias_key, -b.term.bias, b.term.bias, size=b.width)
-                reading = reading + (updates[b.bias_key] if first else f.memory[b.bias_key])
-            if noise is not None and b.term.noise > 0.0:
+                reading = reading + f.memory[b.bias_key]
+            if b.term.noise > 0.0:
                 reading = reading + noise[:, start : start + b.width]
                 start += b.width
             if b.memory_size == b.width:
@@ -191,9 +202,9 @@ class Observer:
                 updates[b.key] = f.xp.concat((f.memory[b.key][:, b.width :], reading), axis=1)
         return updates
 
-    def observe(self, f: Fields) -> dict[str, Array]:
-        """Return each group's observation, (N, width): arrays of their own, not views."""
-        return {group: f.xp.concat([b.seen(f) for b in bound], axis=1) for group, bound in self.groups.items()}
+    def observe(self, f: Fields, group: str) -> Array:
+        """Return a group's observation, (N, width): an array of its own, no view."""
+        return f.xp.concat([b.seen(f) for b in self.groups[group]], axis=1)
 
 
 def _sensors(randomization: Randomization, terms: Sequence[Term]) -> dict[int, Term]:

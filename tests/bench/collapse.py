@@ -24,9 +24,16 @@ from roborl.run.log import read_metrics
 RESULTS = FOLDER / "collapse"
 RUNS = Path("runs") / "bench-collapse"
 
-TASK, STEPS, SEEDS = "Hopper", 300_000, 3
-SETTINGS = {"num_envs": 8, "epochs": 40, "activation": "relu", "actor_lr": 5e-4, "critic_lr": 5e-4}
-COEFFICIENTS = {"PPO": 0.0, "PPO with PFO": 20.0}
+TASK, STEPS, SEEDS = "Hopper", 400_000, 3
+SETTINGS = {
+    "num_envs": 8,
+    "epochs": 40,
+    "activation": "relu",
+    "actor_lr": 2e-3,
+    "critic_lr": 1e-3,
+    "entropy_coefficient": 0.003,  # else the deviation goes to 0, and the divergence grows with whatever moves
+}
+COEFFICIENTS = {"PPO": 0.0, "PPO with PFO": 50.0}
 CURVES = {
     "episode_return": "return",
     "feature_rank": "rank of the features",

@@ -22,13 +22,13 @@ import numpy as np
 from peers import python_of
 from results import write
 
-from roborl import tasks
+from roborl import models, tasks
 from roborl.dynamics.rigid_body import RigidBodyDynamics
 from roborl.dynamics.rigid_tree import LINK
 from roborl.models.arms import UR5E, tool_position
 from roborl.planners.contract import Plan
 from roborl.planners.ilqr import ILQR, ILQRConfig
-from roborl.sim import Sim, compile_task
+from roborl.sim import Sim
 from roborl.task import Draw, Fields, Residual, Task, Term, joint_pos
 
 KNOTS, DT, JOINTS = 100, 0.01, 6
@@ -38,7 +38,7 @@ WEIGHTS = {"goal": 10.0, "speeds": 0.1, "control": 1e-4, "last goal": 1e4, "last
 
 def arm(path: Path) -> None:
     """Write the arm's model: the links of roborl's UR5e, hinged, with a motor at each joint."""
-    full = compile_task(tasks.load("ArmReach", arm="ur5e"))
+    full = models.compile_task(tasks.load("ArmReach", arm="ur5e"))
     spec = mujoco.MjSpec()
     spec.option.timestep = DT
     spec.compiler.degree = False

@@ -7,10 +7,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from roborl import tasks
+from roborl import models, tasks
 from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.errors import ConfigError
-from roborl.sim import Sim, SimState, compile_task
+from roborl.sim import Sim, SimState
 from roborl.task import Fields, Residual, Task
 from roborl.task.contract import UnsupportedCost, stage_cost, terminal_cost
 from roborl.tasks.cartpole import CartpoleSwingup
@@ -196,7 +196,7 @@ def transition_derivatives(model: mujoco.MjModel, qpos: np.ndarray, qvel: np.nda
 @pytest.mark.parametrize("name", ["CartpoleSwingup", "Ant"])
 def test_derivatives_are_those_of_mujoco_itself(name: str, integrator: str) -> None:
     task = tasks.load(name)
-    model = compile_task(task)
+    model = models.compile_task(task)
     model.opt.integrator = getattr(mujoco.mjtIntegrator, integrator)
     model.opt.timestep = task.control_dt  # so that a control step is one of MuJoCo's
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
@@ -216,7 +216,7 @@ def test_the_derivatives_of_an_rk4_step_of_a_linear_system_are_analytic() -> Non
     # a mass m on a spring k with damping d: x' = F x + G u; RK4 of it is the exponential's first five terms, and
     # with u held, B = (h I + h^2 F / 2 + h^3 F^2 / 6 + h^4 F^3 / 24) G
     task = tasks.load("CartpoleSwingup")
-    model = compile_task(task)
+    model = models.compile_task(task)
     assert model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
     model.opt.gravity[:] = 0.0
     model.jnt_stiffness[0], model.dof_damping[:] = 30.0, (2.0, 0.0)

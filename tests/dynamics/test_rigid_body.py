@@ -17,7 +17,7 @@ from roborl.dynamics.mujoco import MujocoDynamics
 from roborl.dynamics.rigid_body import RigidBody, RigidBodyDynamics
 from roborl.dynamics.rigid_forces import unsupported
 from roborl.errors import ConfigError, UnknownName, UsageError
-from roborl.sim import Sim, compile_task
+from roborl.sim import Sim
 from roborl.task import Action, Draw, Fields, Task, Term, joint_vel
 from roborl.tasks.pendulum import PendulumSwingup
 
@@ -69,7 +69,11 @@ HINGES = HINGES.replace('type="ball"', 'type="hinge" axis="1 1 0"')
 def compiled(name: str) -> mujoco.MjModel:
     if name in ("everything", "hinges"):
         return mujoco.MjModel.from_xml_string(EVERYTHING if name == "everything" else HINGES)
-    return models.compile_spec(models.load(name)) if name.startswith("gymnasium/") else compile_task(tasks.load(name))
+    return (
+        models.compile_spec(models.load(name))
+        if name.startswith("gymnasium/")
+        else models.compile_task(tasks.load(name))
+    )
 
 
 def random_states(model: mujoco.MjModel, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +196,7 @@ FREE_OF_CONTACTS = ["PendulumSwingup", "CartpoleSwingup", "CartpoleTrack", "Doub
 @pytest.mark.parametrize("name", [*FREE_OF_CONTACTS, "Reacher", "Pusher", "ArmReach"])
 def test_control_steps_and_their_derivatives_are_those_of_the_simulator(name: str) -> None:
     task = tasks.load(name)
-    model = compile_task(task)
+    model = models.compile_task(task)
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
     rigid, simulated = RigidBodyDynamics(task, model=model), MujocoDynamics(task, model=model)
     sim = Sim(task, 1, num_threads=1, model=model)
@@ -216,7 +220,7 @@ def test_control_steps_and_their_derivatives_are_those_of_the_simulator(name: st
 @pytest.mark.parametrize("name", FREE_OF_CONTACTS)
 def test_rollouts_are_worth_what_they_are_in_the_simulator(name: str) -> None:
     task = tasks.load(name)
-    model = compile_task(task)
+    model = models.compile_task(task)
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
     rigid, simulated = RigidBodyDynamics(task, model=model), MujocoDynamics(task, model=model)
     sim = Sim(task, 1, num_threads=1, model=model)

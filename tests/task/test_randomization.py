@@ -7,9 +7,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from roborl import tasks
+from roborl import models, tasks
 from roborl.errors import ConfigError, UnknownName
-from roborl.sim import Sim, compile_task
+from roborl.sim import Sim
 from roborl.task import Randomization, Task, Term, joint_pos
 
 # A hinge and a slide with servos, above a ball on a floor: something of all that can be randomised.
@@ -123,7 +123,7 @@ def test_what_is_drawn_is_what_is_simulated(arm, option):
     data = mujoco.MjData(model)
     spec = int(mujoco.mjtState.mjSTATE_INTEGRATION)
     mujoco.mj_setState(model, data, sim.batch.state[row], spec)
-    nominal_model = compile_task(arm)
+    nominal_model = models.compile_task(arm)
     nominal = mujoco.MjData(nominal_model)
     mujoco.mj_setState(nominal_model, nominal, sim.batch.state[row], spec)
     action = np.array([0.7, 0.2])
@@ -139,7 +139,7 @@ def test_what_is_drawn_is_what_is_simulated(arm, option):
 def _compiled_with(arm: Arm, params: dict[str, np.ndarray]) -> mujoco.MjModel:
     """Return the arm's model, compiled from a description with the drawn values written into it."""
     assert arm.xml_file is not None
-    nominal = compile_task(arm)
+    nominal = models.compile_task(arm)
     spec = mujoco.MjSpec.from_file(arm.xml_file)
     links = {name: i for i, name in enumerate(("link", "rod", "ball"))}
     one, no = np.ones(3), np.zeros((3, 3))
@@ -230,8 +230,6 @@ def test_what_a_model_lacks_is_named(name, options, error, message, tmp_path):
 
 
 def _text_without_gravity(task: Task) -> str:
-    from roborl import models
-
     spec = models.load(task.robot)
     spec.option.gravity = [0.0, 0.0, 0.0]
     spec.compile()

@@ -157,7 +157,7 @@ def test_its_functions_are_the_same_on_numpy_and_on_torch(task_id, precision, to
         result = {f"reward {k}": v for k, v in task.reward_terms(before, given, after).items()}
         result |= {f"stage {k}": v.value for k, v in task.stage_residuals(after, given).items()}
         result |= {f"terminal {k}": v.value for k, v in task.terminal_residuals(after).items()}
-        result |= {f"group {k}": v for k, v in sim.observer.observe(after).items()}
+        result |= {f"group {k}": sim.observer.observe(after, k) for k in sim.observer.groups}
         result |= {
             "control": task.control(before, given),
             **{f"derived {k}": v for k, v in task.derive(after).items()},
@@ -178,6 +178,27 @@ def test_its_functions_are_the_same_on_numpy_and_on_torch(task_id, precision, to
         other = torch_results[name].numpy()
         assert value.shape == other.shape and (value.dtype == other.dtype or precision is single), name
         np.testing.assert_allclose(other, value, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@every_variant
+def test_its_functions_are_compiled_and_give_what_numpy_gives(task_id, real, options):
+    task = task_of(task_id, real, **options)
+    sim = Sim(task, 70, num_threads=1)  # more than are computed at a time
+    sim.reset()
+    for action in random_actions(sim, 12):
+        before = sim.fields[np.arange(70)]
+        result, seen = sim.step(action), sim.observe()
+        terms = task.reward_terms(before, action, sim.fields)
+        values = {name: (result.terms[name], value) for name, value in terms.items()}
+        values |= {name: (getattr(sim.fields, name), value) for name, value in task.derive(sim.fields).items()}
+        values |= {group: (obs, sim.observer.observe(sim.fields, group)) for group, obs in seen.items()}
+        for name, (found, expected) in values.items():
+            scale = 1.0 + np.abs(expected).max()
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13 * scale, err_msg=name)
+        for name in ("terminated", "success"):
+            value = getattr(task, name)(sim.fields)
+            assert value is None or np.array_equal(getattr(result, name), value)
+    assert sim.not_compiled == {}
 
 
 @every_task

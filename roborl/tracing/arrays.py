@@ -1,0 +1,353 @@
+"""Arrays of which only the shape is known, and the array namespace in which they are computed with.
+
+A function that is called with them computes nothing: every operation on their entries is recorded in a graph, each
+once. What looks at a value, as a Python ``if`` does, cannot be traced, nor what the graph has no operation for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from roborl.tracing.interpreter import Op
+
+
+class NotTraceable(TypeError):
+    """What a function does is not known before the values are that it is given."""
+
+
+class Graph:
+    """Operations on columns of numbers, each of them once.
+
+    Attributes:
+        nodes: (operation, a, b, c) in an order in which they can be done; operands are numbers of nodes.
+        constants: the constants.
+        tables: tables of constants.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[tuple[Op, int, int, int]] = []
+        self.constants: list[float] = []
+        self.tables: list[np.ndarray] = []
+        self._numbers: dict[tuple[Op, int, int, int], int] = {}
+        self._constants: dict[str, int] = {}
+
+    def node(self, op: Op, a: int, b: int = 0, c: int = 0) -> int:
+        """Return the number of an operation, which is made where it is new."""
+        node = (op, a, b, c)
+        number = self._numbers.setdefault(node, len(self.nodes))
+        if number == len(self.nodes):
+            self.nodes.append(node)
+        return number
+
+    def constant(self, value: float) -> int:
+        """Return the number of a constant."""
+        place = self._constants.setdefault(value.hex(), len(self.constants))  # 0.0 is not -0.0, and NaN is NaN
+        if place == len(self.constants):
+            self.constants.append(value)
+        return self.node(Op.CONSTANT, place)
+
+    def table(self, values: np.ndarray) -> tuple[int, int]:
+        """Return where a table begins behind all others, and its length; the same one is not kept twice."""
+        start = 0
+        for known in self.tables:
+            if np.array_equal(known, values):
+                return start, len(known)
+            start += len(known)
+        self.tables.append(values)
+        return start, len(values)
+
+    def source(self, number: int, width: int) -> Traced:
+        """Return a row that is read from a source, (1, width)."""
+        columns = [self.node(Op.LOAD, number, column) for column in range(width)]
+        return Traced(self, np.array(columns, np.int64)[None], np.dtype(float))
+
+    def numbers(self, value: Any) -> np.ndarray:
+        """Return the nodes of an array's entries: what is not traced is constant."""
+        if isinstance(value, Traced):
+            return value.numbers
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise NotTraceable(f"{type(value).__name__} is no array of numbers")
+        flat = [self.constant(entry) for entry in array.astype(float).ravel().tolist()]
+        return np.array(flat, np.int64).reshape(array.shape)
+
+    def apply(self, op: Op, *operands: Any, dtype: Any = None) -> Traced:
+        """Return an operation on arrays, entry by entry, of the type that numpy gives it, or the given one."""
+        if dtype is None:
+            dtype = result_type(*operands)
+            if dtype.kind == "b":
+                raise NotTraceable(f"{op.name} of truth values")
+        parts = np.broadcast_arrays(*(self.numbers(value) for value in operands))
+        entries = zip(*(part.ravel().tolist() for part in parts), strict=True)
+        flat = [self.node(op, *entry) for entry in entries]
+        return Traced(self, np.array(flat, np.int64).reshape(parts[0].shape), np.dtype(dtype))
+
+
+def result_type(*operands: Any) -> np.dtype:
+    """Return the type that numpy gives a result of these; Python's numbers take the arrays'."""
+    weak = (bool, int, float)
+    return np.result_type(*(x if isinstance(x, weak) else getattr(x, "dtype", None) or np.asarray(x) for x in operands))
+
+
+def _operator(op: Op, swapped: bool = False, dtype: Any = None) -> Callable[[Traced, Any], Traced]:
+    def method(self: Traced, other: Any) -> Traced:
+        operands = (other, self) if swapped else (self, other)
+        return self.graph.apply(op, *operands, dtype=dtype)
+
+    return method
+
+
+def _logical(op: Op) -> Callable[[Traced, Any], Traced]:
+    def method(self: Traced, other: Any) -> Traced:
+        if result_type(self, other).kind != "b":
+            raise NotTraceable(f"{op.name} of bits")
+        return self.graph.apply(op, self, other, dtype=bool)
+
+    return method
+
+
+class Traced:
+    """An array of numbers that are not known yet, for one row of many: its first axis is 1 long.
+
+    Args:
+        graph: what records the operations.
+        numbers: the nodes of its entries, int64 of the array's shape.
+        dtype: float64, int64 or bool.
+
+    Raises:
+        NotTraceable: if the first axis is no longer that of the rows.
+    """
+
+    __slots__ = ("dtype", "graph", "numbers")
+    __array_ufunc__ = None  # numpy's arrays leave operations with it to it
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, graph: Graph, numbers: np.ndarray, dtype: np.dtype) -> None:
+        if numbers.shape[:1] != (1,):
+            raise NotTraceable("rows are mixed")
+        self.graph, self.numbers, self.dtype = graph, numbers, dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of a numpy array."""
+        return self.numbers.shape
+
+    @property
+    def ndim(self) -> int:
+        """As of a numpy array."""
+        return self.numbers.ndim
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, key: Any) -> Traced:
+        parts = key if isinstance(key, tuple) else (key,)
+        if not (parts[0] is Ellipsis or (isinstance(parts[0], slice) and parts[0] == slice(None))):
+            raise NotTraceable("rows are chosen")
+        if any(isinstance(part, Traced) for part in parts):
+            raise NotTraceable("entries are chosen by values")
+        return Traced(self.graph, self.numbers[key], self.dtype)
+
+    def reshape(self, *shape: Any) -> Traced:
+        """As of a numpy array."""
+        return Traced(self.graph, self.numbers.reshape(*shape), self.dtype)
+
+    def __bool__(self) -> bool:
+        raise NotTraceable("a value is looked at")
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise NotTraceable("numpy is called, in place of f.xp")
+
+    def __iter__(self) -> Any:
+        raise NotTraceable("rows are taken one by one")
+
+    def __neg__(self) -> Traced:
+        return self.graph.apply(Op.NEG, self)
+
+    def __abs__(self) -> Traced:
+        return self.graph.apply(Op.ABS, self)
+
+    def __pow__(self, exponent: Any) -> Traced:
+        if isinstance(exponent, int | float) and exponent == 2:  # numpy's shortcut
+            return self * self
+        return self.graph.apply(Op.POW, self, exponent)
+
+    def __invert__(self) -> Traced:
+        if self.dtype.kind != "b":
+            raise NotTraceable("NOT of bits")
+        return self.graph.apply(Op.NOT, self, dtype=bool)
+
+    __add__ = __radd__ = _operator(Op.ADD)
+    __mul__ = __rmul__ = _operator(Op.MUL)
+    __sub__, __rsub__ = _operator(Op.SUB), _operator(Op.SUB, swapped=True)
+    __truediv__, __rtruediv__ = _operator(Op.DIV, dtype=float), _operator(Op.DIV, swapped=True, dtype=float)
+    __mod__, __rmod__ = _operator(Op.MOD), _operator(Op.MOD, swapped=True)
+    __rpow__ = _operator(Op.POW, swapped=True)
+    __lt__, __gt__ = _operator(Op.LT, dtype=bool), _operator(Op.LT, swapped=True, dtype=bool)
+    __le__, __ge__ = _operator(Op.LE, dtype=bool), _operator(Op.LE, swapped=True, dtype=bool)
+    __eq__, __ne__ = _operator(Op.EQ, dtype=bool), _operator(Op.NE, dtype=bool)  # type: ignore[assignment]
+    __and__ = __rand__ = _logical(Op.AND)
+    __or__ = __ror__ = _logical(Op.OR)
+
+
+class Table(np.ndarray):
+    """Constants of which a traced whole number may choose one."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """As of a numpy array; of a table with one axis, ``table[i]`` of traced whole numbers i too."""
+        if not isinstance(key, Traced):
+            return super().__getitem__(key)
+        if self.ndim != 1 or key.dtype.kind != "i":
+            raise NotTraceable("a table has several axes, or entries are chosen by what is no whole number")
+        start, length = key.graph.table(np.asarray(self, float))
+        flat = [key.graph.node(Op.TAKE, number, start, length) for number in key.numbers.ravel().tolist()]
+        return Traced(key.graph, np.array(flat, np.int64).reshape(key.shape), np.dtype(float))
+
+
+def _elementwise(op: Op, dtype: Any = None) -> Callable[..., Traced]:
+    return lambda graph, *operands: graph.apply(op, *operands, dtype=dtype)
+
+
+def _clip(graph: Graph, x: Any, low: Any = None, high: Any = None) -> Any:
+    if low is not None:
+        x = graph.apply(Op.MAX, x, low)
+    return x if high is None else graph.apply(Op.MIN, x, high)
+
+
+def _where(graph: Graph, condition: Any, chosen: Any, other: Any) -> Traced:
+    return graph.apply(Op.WHERE, condition, chosen, other, dtype=result_type(chosen, other))
+
+
+def _astype(graph: Graph, x: Traced, dtype: Any) -> Traced:
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return graph.apply(Op.NE, x, 0.0, dtype=dtype)
+    if dtype.kind == "i" and x.dtype.kind == "f":
+        return graph.apply(Op.TRUNC, x, dtype=dtype)
+    return Traced(graph, x.numbers, dtype)
+
+
+def _reduced(op: Op, graph: Graph, x: Traced, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Traced:
+    """Return an operation on all entries along an axis, or several, one after another."""
+    axes = sorted(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)) if a is not None)
+    if not axes or axes[0] == 0:
+        raise NotTraceable("rows are mixed")
+    of_type = dtype or (np.dtype(int) if x.dtype.kind == "b" else x.dtype)
+    numbers = np.moveaxis(x.numbers, axes, range(len(axes)))
+    entries = [Traced(graph, entry, of_type) for entry in numbers.reshape(-1, *numbers.shape[len(axes) :])]
+    if not entries:
+        raise NotTraceable("there is nothing along an axis")
+    total = entries[0]
+    for entry in entries[1:]:
+        total = graph.apply(op, total, entry, dtype=of_type)
+    return Traced(graph, np.expand_dims(total.numbers, axes), of_type) if keepdims else total
+
+
+def _mean(graph: Graph, x: Traced, axis: Any = None, keepdims: bool = False) -> Traced:
+    total = _reduced(Op.ADD, graph, x, axis, keepdims)
+    return total / (x.numbers.size / total.numbers.size)
+
+
+def _vecdot(graph: Graph, a: Any, b: Any, axis: int = -1) -> Traced:
+    return _reduced(Op.ADD, graph, graph.apply(Op.MUL, a, b), axis)
+
+
+def _joined(join: Callable[..., np.ndarray], graph: Graph, arrays: Sequence[Any], axis: int = 0) -> Traced:
+    numbers = [graph.numbers(x) for x in arrays]
+    return Traced(graph, join(numbers, axis=axis), result_type(*arrays))
+
+
+def _filled(value: float, graph: Graph, x: Traced, dtype: Any = None) -> np.ndarray:
+    return np.full(x.shape, value, dtype or x.dtype)
+
+
+def _full_like(graph: Graph, x: Traced, value: Any, dtype: Any = None) -> np.ndarray:
+    return np.full(x.shape, value, dtype or x.dtype)
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": _elementwise(Op.ADD),
+    "subtract": _elementwise(Op.SUB),
+    "multiply": _elementwise(Op.MUL),
+    "remainder": _elementwise(Op.MOD),
+    "maximum": _elementwise(Op.MAX),
+    "minimum": _elementwise(Op.MIN),
+    "abs": _elementwise(Op.ABS),
+    "negative": _elementwise(Op.NEG),
+    "sign": _elementwise(Op.SIGN),
+    **{
+        name: _elementwise(op, float)
+        for names, op in (
+            *(("divide", Op.DIV), ("hypot", Op.HYPOT), ("atan2 arctan2", Op.ATAN2), ("sqrt", Op.SQRT)),
+            *(("exp", Op.EXP), ("log", Op.LOG), ("sin", Op.SIN), ("cos", Op.COS), ("tan", Op.TAN)),
+            *(("asin arcsin", Op.ASIN), ("acos arccos", Op.ACOS), ("atan arctan", Op.ATAN)),
+            *(("sinh", Op.SINH), ("cosh", Op.COSH), ("tanh", Op.TANH)),
+            *(("floor", Op.FLOOR), ("ceil", Op.CEIL), ("trunc", Op.TRUNC)),
+        )
+        for name in names.split()
+    },
+    **{
+        name: _elementwise(op, bool)
+        for name, op in (
+            *(("less", Op.LT), ("less_equal", Op.LE), ("equal", Op.EQ), ("not_equal", Op.NE)),
+            *(("logical_and", Op.AND), ("logical_or", Op.OR), ("logical_not", Op.NOT)),
+        )
+    },
+    "clip": _clip,
+    "where": _where,
+    "astype": _astype,
+    "sum": partial(_reduced, Op.ADD),
+    "min": partial(_reduced, Op.MIN),
+    "max": partial(_reduced, Op.MAX),
+    "all": partial(_reduced, Op.AND, dtype=np.dtype(bool)),
+    "any": partial(_reduced, Op.OR, dtype=np.dtype(bool)),
+    "mean": _mean,
+    "vecdot": _vecdot,
+    "concat": partial(_joined, np.concatenate),
+    "concatenate": partial(_joined, np.concatenate),
+    "stack": partial(_joined, np.stack),
+    "reshape": lambda graph, x, shape: x.reshape(shape),
+    "zeros_like": partial(_filled, 0.0),
+    "ones_like": partial(_filled, 1.0),
+    "full_like": _full_like,
+}
+"""What numpy calls by these names, of arguments of which at least one is traced."""
+
+
+class Namespace:
+    """The array namespace of traced arrays; numpy's, for what is not traced and therefore constant.
+
+    Args:
+        graph: what records the operations.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def asarray(self, values: Any, dtype: Any = None) -> Any:
+        """As numpy's."""
+        return values if isinstance(values, Traced) else np.asarray(values, dtype).view(Table)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what numpy calls by this name, for constants and traced arrays."""
+        exact, own = getattr(np, name), _FUNCTIONS.get(name)
+        if isinstance(exact, type) or not callable(exact):
+            return exact
+
+        def function(*arguments: Any, **options: Any) -> Any:
+            given = [part for value in (*arguments, *options.values()) for part in _parts(value)]
+            if not any(isinstance(part, Traced) for part in given):
+                return exact(*arguments, **options)
+            if own is None:
+                raise NotTraceable(f"{name} is not traced")
+            return own(self._graph, *arguments, **options)
+
+        return function
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
