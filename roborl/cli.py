@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from roborl import commands
 from roborl.arguments import ASSIGNMENT, add_fields
 from roborl.errors import RoborlError, UsageError
 
@@ -75,10 +74,10 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="roborl", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, run: Any, help_text: str, example: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
+        sub = subparsers.add_parser(
             name,
             help=help_text,
             description=help_text,
@@ -89,7 +88,9 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("tasks", _tasks, "List the tasks, or describe one; or check a model.", "roborl tasks CartpoleSwingup")
+    sub = command(
+        "tasks", commands.tasks, "List the tasks, or describe one; or check a model.", "roborl tasks CartpoleSwingup"
+    )
     sub.add_argument("task", nargs="?", help="a task's name, or FILE.py:Class")
     sub.add_argument(
         "--check", type=Path, metavar="FILE", help="say what an MJCF lacks for a task; exit code 1 for errors"
@@ -98,23 +99,27 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--option", **ASSIGNMENT, help="an option of the task that is described, as mass=[0.8,1.2]")
     sub.add_argument("--gallery", type=Path, metavar="FILE", help="draw a picture of all tasks into this .png or .jpg")
 
-    sub = command("train", _train, "Train a learner on a task.", "roborl train sac CartpoleSwingup --steps 50000")
+    sub = command(
+        "train", commands.train, "Train a learner on a task.", "roborl train sac CartpoleSwingup --steps 50000"
+    )
     _add_train_arguments(sub, arguments)
 
-    sub = command("resume", _resume, "Continue a run from its last checkpoint.", "roborl resume runs/RUN")
+    sub = command("resume", commands.resume, "Continue a run from its last checkpoint.", "roborl resume runs/RUN")
     sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
     sub.add_argument("--steps", type=int, help="train to this many steps instead; annealed step sizes fall to 0 there")
     sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint to continue from (default: the last)")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
-    sub = command("eval", _eval, "Evaluate a policy.", "roborl eval runs/RUN --episodes 20 --video episode.mp4")
+    sub = command(
+        "eval", commands.evaluate, "Evaluate a policy.", "roborl eval runs/RUN --episodes 20 --video episode.mp4"
+    )
     sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder, or an MPC policy's file (.json)")
     sub.add_argument("--episodes", type=int, default=20, help="how many (default: 20)")
     sub.add_argument("--seed", type=int, default=10_000, help="episode i is seeded with this plus i")
     sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint (default: the last)")
     sub.add_argument("--video", type=Path, help="write an mp4 of the first episode here")
 
-    sub = command("plan", _plan, "Control a task by planning.", "roborl plan mppi CartpoleSwingup --episodes 3")
+    sub = command("plan", commands.plan, "Control a task by planning.", "roborl plan mppi CartpoleSwingup --episodes 3")
     sub.add_argument("planner", help="the planner's name, or FILE.py:Class")
     sub.add_argument("task", help="a task's name, or FILE.py:Class")
     sub.add_argument("--episodes", type=int, default=1, help="how many (default: 1)")
@@ -143,26 +148,30 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sub.add_argument("--option", **ASSIGNMENT, help="an option of the task, as mass=[0.8,1.2]")
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
-    sub = command("replay", _replay, "Follow a planned trajectory again.", "roborl replay swingup.npz --seed 3")
+    sub = command("replay", commands.replay, "Follow a planned trajectory again.", "roborl replay swingup.npz --seed 3")
     sub.add_argument("trajectory", type=Path, metavar="FILE.npz", help="what `roborl plan --save` wrote")
     sub.add_argument("--seed", type=int, help="begin as an episode with this seed does (default: as it began)")
     sub.add_argument("--video", type=Path, help="write an mp4 here, with gains if there are any")
 
-    sub = command("export", _export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx")
+    sub = command(
+        "export", commands.export, "Write a run's policy as one file.", "roborl export runs/RUN --out policy.onnx"
+    )
     sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
     sub.add_argument("--out", type=Path, help="the file (default: policy.onnx in the run's folder)")
     sub.add_argument("--checkpoint", type=int, help="the step of the checkpoint (default: the last)")
 
-    sub = command("verify", _verify, "Check an exported policy.", "roborl verify runs/RUN/policy.onnx")
+    sub = command("verify", commands.verify, "Check an exported policy.", "roborl verify runs/RUN/policy.onnx")
     sub.add_argument("bundle", metavar="BUNDLE", type=Path, help="the exported file")
     sub.add_argument("--episodes", type=int, default=20, help="episodes in simulation (default: 20)")
 
-    sub = command("view", _view, "Watch a run's policy in MuJoCo's viewer.", "roborl view runs/RUN")
+    sub = command("view", commands.view, "Watch a run's policy in MuJoCo's viewer.", "roborl view runs/RUN")
     sub.add_argument("run_dir", metavar="RUN", type=Path, help="the run's folder")
 
-    command("doctor", _doctor, "Say what works on this machine, and what to install.", "roborl doctor")
+    command("doctor", commands.doctor, "Say what works on this machine, and what to install.", "roborl doctor")
 
-    sub = command("demo", _demo, "Train, evaluate, export, verify, and show a cart-pole.", "roborl demo --out demo")
+    sub = command(
+        "demo", commands.demo, "Train, evaluate, export, verify, and show a cart-pole.", "roborl demo --out demo"
+    )
     sub.add_argument("--out", type=Path, default=Path("demo"), help="the folder for everything (default: demo)")
     return parser
 
@@ -191,181 +200,6 @@ def _add_train_arguments(sub: argparse.ArgumentParser, arguments: list[str]) -> 
         add_fields(settings, learner_class(algo).Config, (), shown)
     except argparse.ArgumentError as error:  # a setting of the user's own learner, named as one of the run's
         raise UsageError(f"the settings of the learner {algo} must have names of their own: {error}") from error
-
-
-def _print(options: argparse.Namespace, result: Any, text: str) -> None:
-    print(json.dumps(result) if options.json else text)
-
-
-def _tasks(options: argparse.Namespace) -> int:
-    from roborl import tasks
-    from roborl.run import tables
-
-    if options.check is not None:
-        if options.task is not None:
-            raise UsageError(f"tasks takes a task or --check FILE, got both: {options.task} and {options.check}")
-        return _check(options)
-    if options.gallery is not None:
-        return _gallery(options)
-    if options.task is None:
-        rows = tables.list_tasks()
-        header = ["task", "steps", "rate", ""]
-        cells = [
-            [row["task"], str(row["episode_steps"]), f"{1.0 / row['control_dt']:g} Hz", row["summary"]] for row in rows
-        ]
-        _print(options, rows, "\n".join(tables.table(header, cells)))
-        return 0
-    description = tables.describe_task(tasks.load(options.task, **dict(options.option)))
-    _print(options, description, tables.render_task(description))
-    return 0
-
-
-def _gallery(options: argparse.Namespace) -> int:
-    from roborl.run import gallery
-
-    if options.gallery.suffix not in (".png", ".jpg"):
-        raise UsageError(f"--gallery takes a .png or .jpg file, got {str(options.gallery)!r}")
-    names = gallery.draw(options.gallery)
-    _print(options, {"file": str(options.gallery), "tasks": names}, f"{options.gallery}: {len(names)} tasks")
-    return 0
-
-
-def _check(options: argparse.Namespace) -> int:
-    from roborl.run import model_check, tables
-
-    findings = model_check.check_model(options.check)
-    result = model_check.to_json(findings)
-    verdict = f"{options.check}: " + ("a task can use it" if result["usable"] else "no task can use it")
-    lines = tables.table(["level", "element", ""], [list(finding) for finding in findings]) if findings else []
-    _print(options, result, "\n".join([verdict, *lines]))
-    return 0 if result["usable"] else 1
-
-
-def _train(options: argparse.Namespace) -> int:
-    from roborl.algos import learner_class
-    from roborl.run import training
-    from roborl.run.config import RunConfig
-
-    learner = learner_class(options.algo)
-    if options.task is None:
-        raise UsageError("train needs a task, as in `roborl train sac CartpoleSwingup`; `roborl tasks` lists them")
-    given = vars(options)
-    run = {f.name: given[f.name] for f in dataclasses.fields(RunConfig) if f.name in given and f.name != "task"}
-    settings = {f.name: given[f.name] for f in dataclasses.fields(learner.Config) if f.name in given}
-    config = RunConfig.for_task(options.algo, options.task, options=dict(options.option), settings=settings, **run)
-    return _report_training(options, training.train(config, options.out, quiet=options.quiet))
-
-
-def _resume(options: argparse.Namespace) -> int:
-    from roborl.run import training
-
-    result = training.resume(options.run_dir, steps=options.steps, checkpoint=options.checkpoint, quiet=options.quiet)
-    return _report_training(options, result)
-
-
-def _report_training(options: argparse.Namespace, result: Any) -> int:
-    shown = "none has ended" if result.episode_return is None else f"{result.episode_return:.1f}"
-    text = (
-        f"{result.run_dir}: {result.env_steps} steps in {result.wall_s:.0f} s, return of the last episodes {shown}\n"
-        f"next: roborl {'resume' if result.interrupted else 'eval'} {result.run_dir}"
-    )
-    _print(options, result._asdict() | {"run_dir": str(result.run_dir)}, text)
-    return 130 if result.interrupted else 0
-
-
-def _eval(options: argparse.Namespace) -> int:
-    from roborl.run import api
-
-    result = api.evaluate(
-        options.run_dir,
-        episodes=options.episodes,
-        seed=options.seed,
-        checkpoint=options.checkpoint,
-        video=options.video,
-    )
-    text = result.summary() + ("" if options.video is None else f"\nvideo: {options.video}")
-    _print(options, result.to_json(), text)
-    return 0
-
-
-def _plan(options: argparse.Namespace) -> int:
-    from roborl.run import planning
-
-    if options.policy is not None and options.policy.suffix != ".json":
-        raise UsageError(f"--policy takes a .json file, got {str(options.policy)!r}")
-    if options.save is not None and options.save.suffix != ".npz":
-        raise UsageError(f"--save takes a .npz file, got {str(options.save)!r}")
-    config = planning.MPCConfig(
-        options.planner,
-        options.task,
-        dict(options.option),
-        dict(options.set),
-        options.dynamics,
-        options.replan_steps,
-        options.substeps,
-    )
-    result = planning.plan(
-        config,
-        episodes=options.episodes,
-        seed=options.seed,
-        real_time=options.real_time,
-        video=options.video,
-        plot=options.plot,
-        policy=options.policy,
-        save=options.save,
-        begin=options.begin,
-        quiet=options.quiet,
-    )
-    _print(options, result.to_json(), result.summary())
-    return 0
-
-
-def _replay(options: argparse.Namespace) -> int:
-    from roborl.run import api
-
-    result = api.replay(options.trajectory, seed=options.seed, video=options.video)
-    _print(options, result.to_json(), result.summary())
-    return 0
-
-
-def _export(options: argparse.Namespace) -> int:
-    from roborl.run import api
-
-    path = api.export(options.run_dir, options.out, options.checkpoint)
-    _print(options, {"bundle": str(path)}, f"{path}\nnext: roborl verify {path}")
-    return 0
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from roborl.run import bundle
-
-    report = bundle.verify(options.bundle, options.episodes)
-    print(report.to_json() if options.json else report.table())
-    return 0 if report.passed else 1
-
-
-def _view(options: argparse.Namespace) -> int:
-    from roborl.run import viewer
-
-    viewer.view(options.run_dir)
-    return 0
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from roborl.run import doctor, tables
-
-    findings = doctor.examine()
-    rows = [[f["what"], "ok" if f["works"] else "MISSING", f["found"], f["remedy"]] for f in findings]
-    _print(options, findings, "\n".join(tables.table(["what", "state", "found", "remedy"], rows)))
-    return 0 if all(f["works"] for f in findings) else 1
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from roborl.run import demo
-
-    result = demo.demo(options.out)
-    _print(options, result, "\n".join(f"{name}: {value}" for name, value in result.items()))
-    return 0 if result["verified"] == "passed" else 1
 
 
 if __name__ == "__main__":

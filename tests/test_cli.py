@@ -391,7 +391,7 @@ def test_an_interrupt_outside_of_training_is_exit_code_130(monkeypatch: Any, cap
     def interrupted(_: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("roborl.cli._doctor", interrupted)
+    monkeypatch.setattr("roborl.commands.doctor", interrupted)
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == "roborl: error: interrupted\n"
 
