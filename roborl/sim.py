@@ -122,10 +122,10 @@ class Sim:
         before = (self._before_physics, self._before_memory)
         self._rows = Rows(self._layout, self.batch.state, self._memory, self._parameters.rows, before)
         self.fields = self._rows.after
-        fresh = [np.empty_like(rows) for rows in (self.batch.state, self._memory, self._parameters.rows)]
+        physics, memory, params = (np.empty_like(r) for r in (self.batch.state, self._memory, self._parameters.rows))
         layout = self._layout  # not self: a cycle would keep simulations, which are large, until they are collected
         # most resets are of a few simulations
-        self._fresh = functools.lru_cache(maxsize=32)(lambda n: Rows(layout, *(rows[:n] for rows in fresh)))
+        self._fresh = functools.lru_cache(maxsize=32)(lambda n: Rows(layout, physics[:n], memory[:n], params[:n]))
         self.observer.check(self.fields)
         self._copies = [(getattr(self.fields, name), output) for name, output in outputs.items()]
         self._functions = TaskFunctions(task, self.observer, self._layout)

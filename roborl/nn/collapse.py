@@ -44,8 +44,8 @@ def feature_rank(features: Tensor) -> Tensor:
     """Return how few directions hold more than 99% of the features' sum of squares, ().
 
     The approximate rank of Yang et al. 2020, "Harnessing structures for value-based planning and reinforcement
-    learning", section 3.2: the least k with ``sum_{i <= k} sigma_i^2 > 0.99 sum_i sigma_i^2``. NaN where they are not
-    finite.
+    learning", section 3.2: the least k with ``sum_{i <= k} sigma_i^2 > 0.99 sum_i sigma_i^2``. 0 where all are 0, NaN
+    where they are not finite.
 
     Args:
         features: (N, H).
@@ -54,5 +54,6 @@ def feature_rank(features: Tensor) -> Tensor:
     if not gram.isfinite().all():  # of which there are no eigenvalues
         return features.new_tensor(torch.nan)
     energy = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0.0)  # sigma^2, the largest first
-    short = energy.cumsum(0) <= ENERGY * energy.sum()
-    return (short.sum() + 1).clamp_max(len(energy)).to(features.dtype)
+    total = energy.sum()
+    rank = ((energy.cumsum(0) <= ENERGY * total).sum() + 1).clamp_max(len(energy))
+    return torch.where(total > 0.0, rank, 0).to(features.dtype)

@@ -29,11 +29,11 @@ SETTINGS = {
     "num_envs": 8,
     "epochs": 40,
     "activation": "relu",
-    "actor_lr": 2e-3,
+    "actor_lr": 1e-2,
     "critic_lr": 1e-3,
     "entropy_coefficient": 0.003,  # else the deviation goes to 0, and the divergence grows with whatever moves
 }
-COEFFICIENTS = {"PPO": 0.0, "PPO with PFO": 50.0}
+COEFFICIENTS = {"PPO": 0.0, "PPO with PFO": 300.0}
 CURVES = {
     "episode_return": "return",
     "feature_rank": "rank of the features",

@@ -12,6 +12,7 @@ def test_the_rank_is_how_few_directions_hold_99_percent_of_the_energy() -> None:
     assert feature_rank(torch.diag(torch.tensor([10.0, 1.0, 0.1]))) == 1
     # 10, 2: 100 / 104 = 0.96 is not.
     assert feature_rank(torch.diag(torch.tensor([10.0, 2.0]))) == 2
+    assert feature_rank(torch.zeros(5, 3)) == 0  # as of a layer of dead units
     assert feature_rank(torch.randn(500, 16, generator=torch.Generator().manual_seed(0))) == 16
 
 
