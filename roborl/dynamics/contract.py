@@ -8,6 +8,7 @@ costs in residual form.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -85,9 +86,8 @@ class Dynamics(ABC):
             seed: what the task draws is drawn from this, the same for all; in [0, 2^64).
         """
 
-    @abstractmethod
     def rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
-        """Predict what action sequences are worth.
+        """Predict what action sequences are worth: by default by one step after another.
 
         Args:
             x0: one state (one row).
@@ -95,6 +95,34 @@ class Dynamics(ABC):
             seed: what the task draws is drawn from this, the same for all sequences, so that they differ by their
                 actions alone; in [0, 2^64).
         """
+        x = x0
+
+        def step(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            nonlocal x
+            x, *worth = self.step(x, u, seed)
+            return worth[0], worth[1], worth[2]
+
+        return stepwise(step, U)
+
+
+def stepwise(step: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]], U: np.ndarray) -> Rollout:
+    """Return what action sequences are worth that are followed step by step, until all of their episodes have ended.
+
+    Args:
+        step: given the next actions (K, na), it returns rewards, what terminated and what diverged, (K,) each. Rows
+            that have ended are stepped in vain, and may do as they like.
+        U: (K, H, na) actions.
+    """
+    rewards = np.zeros(U.shape[:2])
+    ended, diverged = np.zeros(len(U), bool), np.zeros(len(U), bool)
+    for t in range(U.shape[1]):
+        reward, terminated, worthless = step(U[:, t])
+        rewards[:, t] = np.where(ended, 0.0, reward)
+        diverged |= worthless & ~ended
+        ended |= terminated | diverged
+        if ended.all():
+            break
+    return Rollout(rewards, diverged | ~np.isfinite(rewards).all(axis=1))
 
 
 class SmoothDynamics(Dynamics):

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 from roborl import models
-from roborl.dynamics.contract import Prediction, Rollout
+from roborl.dynamics.contract import Prediction, Rollout, stepwise
 from roborl.dynamics.smooth import SmoothTask
 from roborl.dynamics.task import TaskDynamics
 from roborl.functions import TaskFunctions
@@ -104,17 +104,13 @@ class MujocoDynamics(TaskDynamics):
         """Predict any task, step by step."""
         sim = self._restored(x0, len(U), seed)
         sim.record_observations = False
-        rewards = np.zeros(U.shape[:2])
-        ended, diverged = np.zeros(len(U), bool), np.zeros(len(U), bool)
-        for t in range(U.shape[1]):
-            result = sim.step(U[:, t])
-            self.steps += len(U)
-            rewards[:, t] = np.where(ended, 0.0, result.reward)
-            diverged |= sim.diverged & ~ended  # a simulation that has ended is stepped in vain, and may do as it likes
-            ended |= result.terminated | diverged
-            if ended.all():
-                break
-        return Rollout(rewards, diverged | ~np.isfinite(rewards).all(axis=1))
+
+        def step(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            result = sim.step(u)
+            self.steps += len(u)
+            return result.reward, result.terminated, sim.diverged
+
+        return stepwise(step, U)
 
     def _recorded_rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
         """Predict all physics in one call, and its rewards in another: the same numbers, sooner.

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from roborl import models
-from roborl.dynamics.contract import Prediction, Rollout
+from roborl.dynamics.contract import Prediction
 from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.smooth import SmoothTask
 from roborl.dynamics.task import TaskDynamics
@@ -174,21 +174,6 @@ class PhysicsDynamics(TaskDynamics):
         diverged |= ~np.isfinite(reward)
         terminated = np.zeros(len(u), bool) if terminated is None else terminated
         return Prediction(after, np.where(diverged, np.nan, reward), terminated, diverged)
-
-    def rollout(self, x0: SimState, U: np.ndarray, seed: int) -> Rollout:
-        """Predict what action sequences are worth; see `Dynamics.rollout`."""
-        rewards = np.zeros(U.shape[:2])
-        ended, diverged = np.zeros(len(U), bool), np.zeros(len(U), bool)
-        x = x0
-        for t in range(U.shape[1]):
-            prediction = self.step(x, U[:, t], seed)
-            x = prediction.x
-            rewards[:, t] = np.where(ended, 0.0, prediction.reward)
-            diverged |= prediction.diverged & ~ended
-            ended |= prediction.terminated | diverged
-            if ended.all():
-                break
-        return Rollout(rewards, diverged)
 
 
 def _law(task: Task, num_actuators: int) -> Law | None:
