@@ -56,7 +56,8 @@ class Task(TaskOptions, ABC):
 
     The functions take `Fields` over N simulations and give arrays whose first axis is N. They compute with ``f.xp``,
     so that the same definition runs on numpy arrays in environments and on torch tensors in learned models. They
-    never close over a value that differs between simulations: that is in ``f.params``.
+    never close over a value that differs between simulations: that is in ``f.params``. They are functions of their
+    arguments alone: simulations trace them once, and from then on run what was traced (`roborl.rows`).
 
     A task with options of its own is a frozen dataclass whose fields are the options.
     """

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Peer:
     """Whether observations and rewards are normalised as our on-policy learners do it (VecNormalize)."""
     num_envs: int = 1
     """Environments side by side."""
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of its environment, where the default is not our task."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ PEERS = {
 }
 """Each with our defaults."""
 
+ENV_OPTIONS = {"Ant": {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}}
+"""What makes an environment of Gymnasium's our task: by default ours leaves contact forces out."""
+
 PLAIN = {"ppo": {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True, "normalize_advantage": True}}
 """The peer's settings, where a task's own are others."""
 
@@ -105,8 +110,9 @@ REINFORCE's within 10,000,000; ours are final policies'."""
 def beside(learner: str, env: str, steps: int, seeds: int) -> tuple[Case, Case]:
     """Return the cases of a peer's learner, and of ours with the same settings, on one of Gymnasium's environments."""
     name = f"{learner}-{env.lower()}"
+    peer = replace(PEERS[learner], env_options=ENV_OPTIONS.get(env, {}))
     return (
-        Case(f"{name}-peer", f"{env}-v5", steps, seeds, "the peer", learner, peer=PEERS[learner]),
+        Case(f"{name}-peer", f"{env}-v5", steps, seeds, "the peer", learner, peer=peer),
         Case(
             name,
             f"roborl/{env}-v1",

@@ -1,7 +1,7 @@
 """In the peers' environment: a learner of stable-baselines3's or SBX's; prints its final policy's returns as JSON.
 
-Its one argument is JSON: library, algorithm, settings (of its class), normalized, num_envs, env, steps, seed,
-episodes.
+Its one argument is JSON: library, algorithm, settings (of its class), normalized, num_envs, env, env_options, steps,
+seed, episodes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 def main(job: dict[str, Any]) -> None:
     """Train, then play episodes with the deterministic policy."""
     torch.set_num_threads(1)
-    venv: Any = DummyVecEnv([lambda: gymnasium.make(job["env"])] * job["num_envs"])
+
+    def make() -> gymnasium.Env[Any, Any]:
+        return gymnasium.make(job["env"], **job["env_options"])
+
+    venv: Any = DummyVecEnv([make] * job["num_envs"])
     if job["normalized"]:
         venv = VecNormalize(venv, gamma=job["settings"].get("gamma", 0.99))
     settings = dict(job["settings"])
@@ -35,7 +39,7 @@ def main(job: dict[str, Any]) -> None:
     began_s = time.perf_counter()
     learner.learn(job["steps"])
     wall_s = time.perf_counter() - began_s
-    env = gymnasium.make(job["env"])
+    env = make()
     returns = []
     for k in range(job["episodes"]):
         obs, _ = env.reset(seed=10_000 + k)
