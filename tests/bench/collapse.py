@@ -80,12 +80,15 @@ def plot(path: Path) -> None:
         for i, row in enumerate(kept):
             for axes, (key, title) in zip(panels, CURVES.items(), strict=True):
                 label = name if i == 0 else None
-                axes.plot(row["env_steps"], row[key], color=colour, linewidth=1.2, alpha=0.8, label=label)
+                axes.plot(
+                    np.array(row["env_steps"]) / 1000, row[key], color=colour, linewidth=1.2, alpha=0.8, label=label
+                )
                 axes.set(title=title)
                 axes.grid(alpha=0.3)
     panels[0].legend()
+    panels[-1].set_yscale("symlog", linthresh=0.1)
     for axes in panels[2:]:
-        axes.set(xlabel="environment steps")
+        axes.set(xlabel="thousands of environment steps")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
