@@ -231,12 +231,12 @@ def _astype(graph: Graph, x: Traced, dtype: Any) -> Traced:
     return Traced(graph, x.numbers, dtype)
 
 
-def _reduced(op: Op, graph: Graph, x: Traced, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Traced:
+def _reduced(op: Op, graph: Graph, x: Traced, axis: Any = None, keepdims: bool = False) -> Traced:
     """Return an operation on all entries along an axis, or several, one after another."""
     axes = sorted(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)) if a is not None)
     if not axes or axes[0] == 0:
         raise NotTraceable("rows are mixed")
-    of_type = dtype or (np.dtype(int) if x.dtype.kind == "b" else x.dtype)
+    of_type = np.dtype(int) if x.dtype.kind == "b" and op is Op.ADD else x.dtype
     numbers = np.moveaxis(x.numbers, axes, range(len(axes)))
     entries = [Traced(graph, entry, of_type) for entry in numbers.reshape(-1, *numbers.shape[len(axes) :])]
     if not entries:
@@ -245,6 +245,10 @@ def _reduced(op: Op, graph: Graph, x: Traced, axis: Any = None, keepdims: bool =
     for entry in entries[1:]:
         total = graph.apply(op, total, entry, dtype=of_type)
     return Traced(graph, np.expand_dims(total.numbers, axes), of_type) if keepdims else total
+
+
+def _decided(op: Op, graph: Graph, x: Traced, axis: Any = None, keepdims: bool = False) -> Traced:
+    return _reduced(op, graph, _astype(graph, x, bool), axis, keepdims)
 
 
 def _mean(graph: Graph, x: Traced, axis: Any = None, keepdims: bool = False) -> Traced:
@@ -259,10 +263,6 @@ def _vecdot(graph: Graph, a: Any, b: Any, axis: int = -1) -> Traced:
 def _joined(join: Callable[..., np.ndarray], graph: Graph, arrays: Sequence[Any], axis: int = 0) -> Traced:
     numbers = [graph.numbers(x) for x in arrays]
     return Traced(graph, join(numbers, axis=axis), result_type(*arrays))
-
-
-def _filled(value: float, graph: Graph, x: Traced, dtype: Any = None) -> np.ndarray:
-    return np.full(x.shape, value, dtype or x.dtype)
 
 
 def _full_like(graph: Graph, x: Traced, value: Any, dtype: Any = None) -> np.ndarray:
@@ -303,16 +303,16 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": partial(_reduced, Op.ADD),
     "min": partial(_reduced, Op.MIN),
     "max": partial(_reduced, Op.MAX),
-    "all": partial(_reduced, Op.AND, dtype=np.dtype(bool)),
-    "any": partial(_reduced, Op.OR, dtype=np.dtype(bool)),
+    "all": partial(_decided, Op.AND),
+    "any": partial(_decided, Op.OR),
     "mean": _mean,
     "vecdot": _vecdot,
     "concat": partial(_joined, np.concatenate),
     "concatenate": partial(_joined, np.concatenate),
     "stack": partial(_joined, np.stack),
     "reshape": lambda graph, x, shape: x.reshape(shape),
-    "zeros_like": partial(_filled, 0.0),
-    "ones_like": partial(_filled, 1.0),
+    "zeros_like": lambda graph, x, dtype=None: _full_like(graph, x, 0.0, dtype),
+    "ones_like": lambda graph, x, dtype=None: _full_like(graph, x, 1.0, dtype),
     "full_like": _full_like,
 }
 """What numpy calls by these names, of arguments of which at least one is traced."""

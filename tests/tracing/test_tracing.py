@@ -91,6 +91,8 @@ def test_truth_values(sources):
             "not": ~up,
             "all": xp.all(a > -1.0, axis=1),
             "any": xp.any(near, axis=1),
+            "any of numbers": xp.any(xp.floor(xp.abs(a[:, :1])), axis=1),
+            "all of numbers": xp.all(xp.floor(xp.abs(a[:, :2])), axis=1, keepdims=True),
             "number": xp.astype(up, a.dtype),
             "times": a * near,
             "count": xp.sum(near, axis=1),
