@@ -6,7 +6,7 @@ show to matter. PFO, the term that keeps the features from collapsing, is that o
 representation, no trust", https://arxiv.org/abs/2405.00662.
 
 A rollout is prepared by one pure function and learned from by another, whose loop over minibatches is compiled with it.
-Actor and critic share nothing, not even a gradient's norm.
+Actor and critic share no layers.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ class PPOConfig:
     pfo_coefficient: float = 0.0
     """Weight of the mean squared change of the policy's last hidden pre-activations since the rollout."""
     max_grad_norm: float = 0.5
-    """The greatest norm of a gradient, the actor's and the critic's each on its own."""
+    """The greatest norm of a gradient."""
+    clip_together: bool = False
+    """Whether that is the norm of the actor's gradient and half the critic's as one vector, so that the policy goes
+    slowly where values are wrong; else each is clipped on its own."""
     normalize_advantage: bool = True
     """Whether the advantages of each minibatch are standardised."""
     normalize_obs: bool = True
@@ -103,7 +106,7 @@ class PPOConfig:
             check_range(name, getattr(self, name), 0.0)
         for name in ("clip", "max_grad_norm"):
             check_range(name, getattr(self, name), 0.0, open_low=True)
-        for name in ("anneal", "normalize_advantage"):
+        for name in ("anneal", "normalize_advantage", "clip_together"):
             check_in(name, getattr(self, name), (False, True))
         for name in ("target_kl", "desired_kl"):
             if getattr(self, name) is not None:
@@ -221,6 +224,18 @@ def critic_loss(critic: Layers, obs: Tensor, batch: Batch, config: PPOConfig) ->
     return weighted_mean((value - batch.target).square(), batch.live)
 
 
+def clipped(actor: Tree, critic: Tree, limit: float, together: bool) -> tuple[Tree, Tree, Tensor]:
+    """Return gradients of actor and critic that are no longer than a limit, and the norm that the actor's had, ().
+
+    Each on its own; or ``together`` as one vector, in which the critic's has half its length.
+    """
+    clipped_actor, norm = clip_by_norm(actor, limit)
+    if not together:
+        return clipped_actor, clip_by_norm(critic, limit)[0], norm
+    (actor, critic), _ = clip_by_norm((actor, tree_map(lambda g: 0.5 * g, critic)), limit)
+    return actor, critic, norm
+
+
 def steered(scale: Tensor, kl: Tensor, desired: float) -> Tensor:
     """Return the next factor of the step sizes, (): less above twice the desired divergence, more below half of it.
 
@@ -235,17 +250,16 @@ def update(
     state: PPOState, batch: Batch, left: Tensor, config: PPOConfig, critic_group: str
 ) -> tuple[PPOState, Metrics]:
     """Take one step of actor and critic on a minibatch, times what is ``left``; pure. It reports METRICS."""
-    grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
-    grads, norm = clip_by_norm(grads, config.max_grad_norm)
+    seen = batch.obs[critic_group]
+    actor_grads, (_, metrics) = torch.func.grad_and_value(actor_loss, has_aux=True)(state.actor, batch, config)
+    critic_grads, value_loss = torch.func.grad_and_value(critic_loss)(state.critic, seen, batch, config)
+    actor_grads, critic_grads, norm = clipped(actor_grads, critic_grads, config.max_grad_norm, config.clip_together)
     scale = state.step_scale
     if config.desired_kl is not None:
         scale = steered(scale, metrics["kl"], config.desired_kl)
-    actor, actor_opt = adam(state.actor, grads, state.actor_opt, config.actor_lr * scale * left, eps=ADAM_EPS)
-
-    seen = batch.obs[critic_group]
-    grads, value_loss = torch.func.grad_and_value(critic_loss)(state.critic, seen, batch, config)
-    grads, _ = clip_by_norm(grads, config.max_grad_norm)
-    critic, critic_opt = adam(state.critic, grads, state.critic_opt, config.critic_lr * scale * left, eps=ADAM_EPS)
+    actor, actor_opt = adam(state.actor, actor_grads, state.actor_opt, config.actor_lr * scale * left, eps=ADAM_EPS)
+    critic_lr = config.critic_lr * scale * left
+    critic, critic_opt = adam(state.critic, critic_grads, state.critic_opt, critic_lr, eps=ADAM_EPS)
 
     changed = state._replace(actor=actor, critic=critic, actor_opt=actor_opt, critic_opt=critic_opt, step_scale=scale)
     return changed, metrics | {"critic_loss": value_loss, "actor_grad_norm": norm}

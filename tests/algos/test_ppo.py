@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from roborl.algos.ppo import PPO, Batch, PPOConfig, actor_loss, critic_loss, prepare, steered, surrogate
+from roborl.algos.ppo import PPO, Batch, PPOConfig, actor_loss, clipped, critic_loss, prepare, steered, surrogate
 from roborl.data.rollout import epoch
 from roborl.errors import ConfigError
 from roborl.learner import Rollout, Spaces
@@ -72,6 +72,18 @@ TWO_STEPS = Batch(
     target=torch.tensor([3.0, 5.0]),
     live=torch.ones(2),
 )
+
+
+def test_gradients_are_clipped_each_on_its_own_or_together() -> None:
+    actor, critic = {"a": torch.tensor([3.0, 0.0])}, {"c": torch.tensor([8.0])}
+    apart = clipped(actor, critic, 1.0, together=False)
+    # (3, 0) and (8) have the lengths 3 and 8; together (3, 0, 8 / 2) has 5, of which each part keeps a fifth
+    together = clipped(actor, critic, 1.0, together=True)
+    for found, expected in ((apart, (1.0, 1.0)), (together, (0.6, 0.8))):
+        torch.testing.assert_close(found[0]["a"], torch.tensor([expected[0], 0.0]))
+        torch.testing.assert_close(found[1]["c"], torch.tensor([expected[1]]))
+        assert found[2] == 3.0
+    assert clipped(actor, critic, 6.0, together=True)[1]["c"] == 4.0  # short enough: half of it, no less
 
 
 def test_the_surrogate_hand_computed_on_both_sides_of_the_clip() -> None:

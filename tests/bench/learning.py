@@ -93,7 +93,9 @@ PEERS = {
 ENV_OPTIONS = {"Ant": {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}}
 """What makes an environment of Gymnasium's our task: by default ours leaves contact forces out."""
 
-PLAIN = {"ppo": {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True, "normalize_advantage": True}}
+PLAIN = {
+    "ppo": {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True, "normalize_advantage": True, "clip_together": True}
+}
 """The peer's settings, where a task's own are others."""
 
 
