@@ -43,7 +43,7 @@ class TaskFunctions:
     """
 
     def __init__(self, task: Task, observer: Observer, layout: Layout) -> None:
-        self._derives, self._records = bool(task.derives), bool(observer.recorded)
+        self._derives = bool(task.derives)
 
         def derive(_: Fields, __: Array, after: Fields) -> dict[str, Array]:
             derived = task.derive(after)
@@ -68,9 +68,8 @@ class TaskFunctions:
             self._derive.remember(rows, _nothing(rows), self._derived_columns)
 
     def record(self, rows: Rows, noise: np.ndarray, first: bool) -> None:
-        """Write the memory of recorded terms after one more reading; see `Observer.record`."""
-        if self._records:
-            self._record[first].remember(rows, noise, self._recorded_columns)
+        """Write the memory of recorded terms after one more reading, where there are any; see `Observer.record`."""
+        self._record[first].remember(rows, noise, self._recorded_columns)
 
     def observe(self, rows: Rows) -> dict[str, np.ndarray]:
         """Return each observation group, (n, width), as new arrays."""

@@ -195,7 +195,7 @@ class Sim:
         for name, output in self._derived.outputs.items():
             getattr(f, name)[...] = output[ids]
         self._functions.derive(rows)
-        if self.record_observations:
+        if self.record_observations and self.observer.recorded:
             for name, value in self.observer.begin(draw).items():
                 f.memory[name][...] = value
             self._functions.record(rows, self.observer.noise(draw), first=True)
@@ -253,7 +253,7 @@ class Sim:
         if self._overrides_advance:
             for name, value in self.task.advance(self.fields, action, draw).items():
                 memory[name][...] = value
-        if self.record_observations:
+        if self.record_observations and self.observer.recorded:
             self._functions.record(self._rows, self.observer.noise(draw), first=False)
 
     def observe(self) -> dict[str, np.ndarray]:

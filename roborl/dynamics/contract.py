@@ -99,8 +99,9 @@ class Dynamics(ABC):
 
         def step(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             nonlocal x
-            x, *worth = self.step(x, u, seed)
-            return worth[0], worth[1], worth[2]
+            prediction = self.step(x, u, seed)
+            x = prediction.x
+            return prediction.reward, prediction.terminated, prediction.diverged
 
         return stepwise(step, U)
 

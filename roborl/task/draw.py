@@ -119,6 +119,10 @@ class Draw:
         self._seed = seed
         self._moment = (episode << np.uint64(32)) | step
 
+    def __len__(self) -> int:
+        """N, the simulations."""
+        return len(self._seed)
+
     def uniform(self, name: str, low: float = 0.0, high: float = 1.0, size: int = 1) -> Array:
         """Return (N, size) numbers uniform in [low, high)."""
         return self._convert(low + (high - low) * self._pairs(name, (size + 1) // 2)[:, :size])

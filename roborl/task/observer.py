@@ -110,6 +110,7 @@ class Observer:
         groups: group -> its bound terms.
         widths: group -> entries of its observation.
         memory: the memory that recorded terms and the last action need, name -> width.
+        recorded: the memory of the recorded terms' readings.
     """
 
     def __init__(self, task: Task, model: mujoco.MjModel, action_width: int) -> None:
@@ -145,6 +146,7 @@ class Observer:
                     self.memory[LAST_ACTION] = action_width
         if self._delay[1] > 0:
             self.memory[OBS_DELAY] = 1
+        self.recorded = [b.key for b in self._recorded]
         noisy = [b for b in self._recorded if b.term.noise > 0.0]
         self._noise = np.repeat([b.term.noise for b in noisy], [b.width for b in noisy])
         self.widths = {group: sum(b.size for b in bound) for group, bound in self.groups.items()}
@@ -163,11 +165,6 @@ class Observer:
                         f"a column for each of {', '.join(b.labels)}; got {shape}"
                     )
 
-    @property
-    def recorded(self) -> list[str]:
-        """The memory of the recorded terms' readings."""
-        return [b.key for b in self._recorded]
-
     def begin(self, draw: Draw) -> dict[str, Array]:
         """Return the memory of what sensors are like in episodes that begin: their biases, and how late they are."""
         drawn: dict[str, Array] = {}
@@ -180,8 +177,9 @@ class Observer:
 
     def noise(self, draw: Draw) -> Array:
         """Return the noise of one reading, that of all terms side by side, (N, noisy entries)."""
-        noise = draw.normal("obs/noise", size=len(self._noise))
-        return noise * self._noise
+        if not len(self._noise):
+            return np.empty((len(draw), 0))
+        return draw.normal("obs/noise", size=len(self._noise)) * self._noise
 
     def record(self, f: Fields, noise: Array, first: bool) -> dict[str, Array]:
         """Return the memory of the recorded terms after one more reading; at a reset every reading is the first."""

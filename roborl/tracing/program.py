@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from roborl.tracing.arrays import Graph, Namespace, NotTraceable
+from roborl.tracing.arrays import Graph, NotTraceable
 from roborl.tracing.interpreter import BLOCK, Op, run
+from roborl.tracing.namespace import Namespace
 
 _OPERANDS = {Op.CONSTANT: 0, Op.LOAD: 0, Op.WHERE: 3} | dict.fromkeys(
     (
@@ -38,6 +39,7 @@ def trace(function: Callable[..., Mapping[str, Any]], widths: Sequence[int]) -> 
         outputs = {name: graph.numbers(value) for name, value in values.items()}
     except NotTraceable:
         raise
+    # what array code raises where it meets something that traced arrays cannot do
     except (TypeError, ValueError, IndexError, AttributeError, KeyError, NotImplementedError) as error:
         raise NotTraceable(f"{type(error).__name__}: {error}") from error
     if any(numbers.shape[:1] != (1,) for numbers in outputs.values()):
