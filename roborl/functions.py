@@ -60,7 +60,7 @@ class TaskFunctions:
             group: RowFunction(lambda _, __, after, group=group: {group: observer.observe(after, group)}, layout)
             for group in observer.groups
         }
-        self._worth = RowFunction(lambda before, action, after: _worth(task, before, action, after), layout)
+        self._worth = RowFunction(lambda before, action, after: worth(task, before, action, after), layout)
 
     def derive(self, rows: Rows) -> None:
         """Write the task's derived fields."""
@@ -101,8 +101,8 @@ def _nothing(rows: Rows) -> np.ndarray:
     return np.empty((len(rows.memory), 0))
 
 
-def _worth(task: Task, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
-    """Return what a step is worth: the reward, what ended, and the reward's terms, (n,) each.
+def worth(task: Task, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
+    """Return what a step is worth: "reward", its terms, "terminated" and "success" where a task has them, (n,) each.
 
     Raises:
         ConfigError: if one of them has another shape.

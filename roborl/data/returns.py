@@ -92,6 +92,7 @@ def weighted_mean(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def standardized(x: Tensor, weight: Tensor) -> Tensor:
-    """Return a batch (B,) with its mean taken off, divided by its deviation, both with weights (B,)."""
+    """Return a batch (B,) without its mean, divided by its sample deviation; weights (B,) say what counts, 1 or 0."""
     centred = x - weighted_mean(x, weight)
-    return centred / (weighted_mean(centred.square(), weight).sqrt() + 1e-8)
+    var = (weight * centred.square()).sum() / (weight.sum() - 1).clamp_min(1)
+    return centred / (var.sqrt() + 1e-8)

@@ -18,6 +18,7 @@ from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.smooth import SmoothTask
 from roborl.dynamics.task import TaskDynamics
 from roborl.errors import ConfigError
+from roborl.functions import worth
 from roborl.sim import Sim, SimState
 from roborl.task.contract import Task
 
@@ -165,14 +166,13 @@ class PhysicsDynamics(TaskDynamics):
             before = self._smooth.whole_fields(x)
             after = self._smooth.state_after(x, u, ctrl, changed, physics, seed)
             f = self._smooth.whole_fields(after)
-            terms = list(self.task.reward_terms(before, u, f).values())
-            terminated = self.task.terminated(f)
+            values = worth(self.task, before, u, f)
         except AttributeError as error:
             name, dynamics = type(self.task).__name__, type(self).__name__
             raise ConfigError(f"what {name} rewards cannot be had of {dynamics}'s predictions: {error}") from error
-        reward = np.asarray(sum(terms[1:], start=terms[0]))
+        reward = values["reward"]
         diverged |= ~np.isfinite(reward)
-        terminated = np.zeros(len(u), bool) if terminated is None else terminated
+        terminated = values.get("terminated", np.zeros(len(u), bool))
         return Prediction(after, np.where(diverged, np.nan, reward), terminated, diverged)
 
 

@@ -120,9 +120,9 @@ def test_the_critics_loss_hand_computed() -> None:
 
 
 def test_advantages_are_standardised_in_the_minibatch_where_asked_for() -> None:
-    # 1 and 2 become -1 and 1: -(1 * -1 + 1.2 * 1) / 2 = -0.1.
+    # 1 and 2 become -0.7071 and 0.7071: -(1 * -0.7071 + 1.2 * 0.7071) / 2 = -0.0707.
     _, parts = actor_loss(ACTOR, TWO_STEPS, PPOConfig(activation="relu"))
-    assert parts["actor_loss"].item() == pytest.approx(-0.1, abs=1e-6)
+    assert parts["actor_loss"].item() == pytest.approx(-0.1 / 2**0.5, abs=1e-6)
 
 
 def test_dead_steps_are_in_no_loss_and_change_no_weight() -> None:

@@ -63,9 +63,9 @@ def test_with_lambda_one_the_targets_are_the_discounted_returns() -> None:
 
 
 def test_weighted_means_and_deviations_hand_computed() -> None:
-    # Of 1, 3 and a dead 100: mean 2, deviation 1.
+    # Of 1, 3 and a dead 100: mean 2, sample deviation sqrt(2).
     x, weight = torch.tensor([1.0, 100.0, 3.0]), torch.tensor([1.0, 0.0, 1.0])
     assert weighted_mean(x, weight) == 2
-    torch.testing.assert_close(standardized(x, weight)[[0, 2]], torch.tensor([-1.0, 1.0]))
+    torch.testing.assert_close(standardized(x, weight)[[0, 2]], torch.tensor([-1.0, 1.0]) / 2**0.5)
     assert weighted_mean(x, torch.zeros(3)) == 0
     assert standardized(torch.ones(3), torch.ones(3)).tolist() == [0, 0, 0]
