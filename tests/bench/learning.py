@@ -47,6 +47,8 @@ class Peer:
     """Whether observations and rewards are normalised as our on-policy learners do it (VecNormalize)."""
     num_envs: int = 1
     """Environments side by side."""
+    annealed: bool = False
+    """Whether its step size falls linearly to 0."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of its environment, where the default is not our task."""
 
@@ -93,11 +95,23 @@ PEERS = {
 ENV_OPTIONS = {"Ant": {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}}
 """What makes an environment of Gymnasium's our task: by default ours leaves contact forces out."""
 
-PLAIN = {
-    "ppo": {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True, "normalize_advantage": True, "clip_together": True}
-}
-"""The peer's settings, where a task's own are others."""
+PLAIN = {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True, "normalize_advantage": True, "clip_together": True}
+"""The peer's defaults for PPO, where a task's own settings are others."""
 
+PRESET_PEER = Peer(
+    "stable_baselines3",
+    "PPO",
+    {
+        "n_steps": 32,
+        "learning_rate": 3e-4,
+        "normalize_advantage": False,
+        "policy_kwargs": {"log_std_init": -0.5},
+    },
+    normalized=True,
+    num_envs=64,
+    annealed=True,
+)
+"""PPO with our settings for Gymnasium's walkers."""
 
 PUBLISHED = {
     "trpo": (4471, 2046, 3827, 2867),
@@ -109,23 +123,21 @@ PUBLISHED = {
 REINFORCE's within 10,000,000; ours are final policies'."""
 
 
-def beside(learner: str, env: str, steps: int, seeds: int) -> tuple[Case, Case]:
+def beside(
+    name: str,
+    env: str,
+    steps: int,
+    seeds: int,
+    learner: str,
+    peer: Peer,
+    settings: Mapping[str, Any] | None = None,
+    wanted: str = "no worse than the peer",
+) -> tuple[Case, Case]:
     """Return the cases of a peer's learner, and of ours with the same settings, on one of Gymnasium's environments."""
-    name = f"{learner}-{env.lower()}"
-    peer = replace(PEERS[learner], env_options=ENV_OPTIONS.get(env, {}))
-    return (
-        Case(f"{name}-peer", f"{env}-v5", steps, seeds, "the peer", learner, peer=peer),
-        Case(
-            name,
-            f"roborl/{env}-v1",
-            steps,
-            seeds,
-            "no worse than the peer",
-            learner,
-            settings=PLAIN.get(learner, {}),
-            no_worse_than=f"{name}-peer",
-        ),
-    )
+    name, theirs = f"{name}-{env.lower()}", replace(peer, env_options=ENV_OPTIONS.get(env, {}))
+    first = Case(f"{name}-peer", f"{env}-v5", steps, seeds, "the peer", learner, peer=theirs)
+    ours = Case(name, f"roborl/{env}-v1", steps, seeds, wanted, learner, settings=settings or {})
+    return first, replace(ours, no_worse_than=first.name)
 
 
 CASES = (
@@ -183,17 +195,29 @@ CASES = (
         "recurrent_ppo",
         settings={"num_envs": 16, "option": "hidden_velocities=true"},
     ),
-    *(case for learner in ("td3", "ddpg", "crossq") for case in beside(learner, "HalfCheetah", 100_000, 3)),
     *(
         case
-        for learner in ("sac", "crossq")
-        for env in ("Hopper", "Walker2d")
-        for case in beside(learner, env, 100_000, 3)
+        for learner, envs in (
+            *(("td3", ("HalfCheetah",)), ("ddpg", ("HalfCheetah",))),
+            *(("crossq", ("HalfCheetah", "Hopper", "Walker2d")), ("sac", ("Hopper", "Walker2d"))),
+        )
+        for env in envs
+        for case in beside(learner, env, 100_000, 3, learner, PEERS[learner])
     ),
-    *(case for env in ("HalfCheetah", "Hopper", "Walker2d", "Ant") for case in beside("ppo", env, 1_000_000, 5)),
     *(
-        Case(f"ppo-preset-{env.lower()}", f"roborl/{env}-v1", 1_000_000, 5, f"at least {wanted}", "ppo")
-        for env, wanted in (("HalfCheetah", 5000), ("Hopper", 2400), ("Walker2d", 3400))
+        case
+        for env in ("HalfCheetah", "Hopper", "Walker2d", "Ant")
+        for case in beside("ppo", env, 1_000_000, 5, "ppo", PEERS["ppo"], PLAIN)
+    ),
+    *(
+        case
+        for env, wanted in (
+            *(("HalfCheetah", "at least 5000, and"), ("Hopper", "at least 2400, and")),
+            *(("Walker2d", "at least 3400, and"), ("Ant", "")),
+        )
+        for case in beside(
+            "ppo-preset", env, 1_000_000, 5, "ppo", PRESET_PEER, wanted=f"{wanted} no worse than the peer".strip()
+        )
     ),
     *(
         Case(

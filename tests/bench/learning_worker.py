@@ -1,7 +1,7 @@
 """In the peers' environment: a learner of stable-baselines3's or SBX's; prints its final policy's returns as JSON.
 
-Its one argument is JSON: library, algorithm, settings (of its class), normalized, num_envs, env, env_options, steps,
-seed, episodes.
+Its one argument is JSON: library, algorithm, settings (of its class), normalized, num_envs, annealed, env, env_options,
+steps, seed, episodes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ def main(job: dict[str, Any]) -> None:
     if job["algorithm"] in ("TD3", "DDPG"):  # the others' policies are noisy themselves
         width = venv.action_space.shape[0]
         settings["action_noise"] = NormalActionNoise(np.zeros(width), 0.1 * np.ones(width))
+    if job["annealed"]:
+        learning_rate = settings["learning_rate"]
+        settings["learning_rate"] = lambda left: learning_rate * left
     learner = getattr(importlib.import_module(job["library"]), job["algorithm"])(
         "MlpPolicy", venv, seed=job["seed"], device="cpu", **settings
     )
