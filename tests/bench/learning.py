@@ -227,7 +227,6 @@ CASES = (
             3,
             f"published: {published}",
             learner,
-            settings={"num_envs": 8},
         )
         for learner, results in PUBLISHED.items()
         for env, published in zip(("HalfCheetah", "Hopper", "Walker2d", "Ant"), results, strict=True)
