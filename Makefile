@@ -41,6 +41,6 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench/table.py
 
 bench-learning: $(STAMP)
-	$(BIN)/python tests/bench/ppo_update.py
+	$(BIN)/python tests/bench/updates.py
 	$(BIN)/python tests/bench/learning.py
 	$(BIN)/python tests/bench/collapse.py

@@ -1,0 +1,106 @@
+"""In the peers' environment: an update of stable-baselines3's, saved: `updates_worker.py LEARNER FILE`.
+
+Saved are the weights and Adam's moments before it, the data and the noise that it takes, and the weights after it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3 import DDPG, PPO, SAC, TD3
+from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+Arrays = dict[str, np.ndarray]
+
+ENV = "Hopper-v5"
+NUM_ENVS, ROLLOUT, EPOCHS = 8, 2048, 10
+LEARNING_STARTS, STEPS, UPDATES, BATCH = 500, 1000, 100, 256
+
+
+def weights(module: torch.nn.Module, when: str) -> Arrays:
+    """Its parameters, by name."""
+    return {f"{when}/{name}": value.numpy().copy() for name, value in module.state_dict().items()}
+
+
+def moments(names: list[str], optimizer: torch.optim.Optimizer, *counts: str) -> Arrays:
+    """Adam's moments, by the parameters' names, and the steps that it has taken, by what it is that takes them."""
+    state = optimizer.state_dict()["state"]
+    arrays = {f"count/{name}": state[0]["step"].numpy().copy() for name in counts}
+    for i, name in enumerate(names):
+        arrays |= {f"{kind}/{name}": state[i][kind].numpy().copy() for kind in ("exp_avg", "exp_avg_sq")}
+    return arrays
+
+
+def ppo() -> Arrays:
+    """Learn for two rollouts, collect the third, and learn from it in a known order."""
+    venv = VecNormalize(DummyVecEnv([lambda: gymnasium.make(ENV)] * NUM_ENVS))
+    model = PPO("MlpPolicy", venv, seed=3, device="cpu", n_steps=ROLLOUT // NUM_ENVS, n_epochs=EPOCHS)
+    model.learn(2 * ROLLOUT)
+    names = [name for name, _ in model.policy.named_parameters()]
+    arrays = weights(model.policy, "before") | moments(names, model.policy.optimizer, "actor", "critic")
+
+    callback = CallbackList([])
+    callback.init_callback(model)
+    model.collect_rollouts(venv, callback, model.rollout_buffer, ROLLOUT // NUM_ENVS)
+    buffer = model.rollout_buffer
+    for name, column in (("obs", buffer.observations), ("action", buffer.actions)):
+        arrays[f"data/{name}"] = buffer.swap_and_flatten(column).astype(np.float32)
+    for name, column in (("advantage", buffer.advantages), ("target", buffer.returns)):
+        arrays[f"data/{name}"] = buffer.swap_and_flatten(column)[:, 0]
+
+    rng = np.random.default_rng(0)
+    arrays["data/order"] = np.stack([rng.permutation(ROLLOUT) for _ in range(EPOCHS)])
+    orders = iter(arrays["data/order"])
+    np.random.permutation = lambda _: next(orders)  # it is asked for each epoch's
+    model.train()
+    return arrays | weights(model.policy, "after")
+
+
+def off_policy(kind: type[SAC] | type[TD3]) -> Arrays:
+    """Learn for some steps, then from known batches, and of SAC with known noise."""
+    model = kind(
+        "MlpPolicy",
+        gymnasium.make(ENV),
+        seed=3,
+        device="cpu",
+        learning_rate=1e-3,
+        learning_starts=LEARNING_STARTS,
+        policy_kwargs={"net_arch": [64, 64]},
+    )
+    if kind is TD3:
+        model.target_policy_noise = 0.0
+    model.learn(STEPS)
+    arrays = weights(model.policy, "before")
+    for name in ("actor", "critic"):
+        module = getattr(model, name)
+        names = [f"{name}.{parameter}" for parameter, _ in module.named_parameters()]
+        arrays |= moments(names, module.optimizer, name)
+
+    batches = [model.replay_buffer.sample(BATCH) for _ in range(UPDATES)]
+    for name in ("observations", "actions", "next_observations", "dones", "rewards"):
+        arrays[f"data/{name}"] = torch.cat([getattr(batch, name) for batch in batches]).float().numpy()
+    drawn = iter(batches)
+    model.replay_buffer.sample = lambda *_, **__: next(drawn)
+
+    noise = torch.randn(UPDATES, 2, BATCH, batches[0].actions.shape[1], generator=torch.Generator().manual_seed(0))
+    arrays["data/noise"] = noise.numpy()
+    noises = iter(noise.flatten(0, 1))
+    torch.distributions.Normal.rsample = lambda self, *_: self.loc + self.scale * next(noises)
+    if kind is SAC:
+        arrays["before/log_alpha"] = model.log_ent_coef.detach().numpy().copy()
+        arrays |= moments(["log_alpha"], model.ent_coef_optimizer, "log_alpha")
+    model.train(UPDATES, BATCH)
+    arrays |= weights(model.policy, "after")
+    if kind is SAC:
+        arrays["after/log_alpha"] = model.log_ent_coef.detach().numpy().copy()
+    return arrays
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    learner, file = sys.argv[1:]
+    np.savez(file, **(ppo() if learner == "ppo" else off_policy({"sac": SAC, "td3": TD3, "ddpg": DDPG}[learner])))
