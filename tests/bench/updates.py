@@ -1,7 +1,7 @@
-"""Whether updates are stable-baselines3's: both learn from the peer's weights, moments, data and noise on Hopper.
+"""Whether updates are the peers': both learn from the peer's weights, moments, data and noise on Hopper.
 
-PPO takes the 320 steps of ten epochs on a rollout, the others learn from 100 batches. Printed is the largest difference
-of a weight after that, beside how far the weights moved.
+The peer is stable-baselines3, and SBX for CrossQ. PPO takes the 320 steps of ten epochs on a rollout, the others learn
+from 100 batches, CrossQ from 9. Printed is the largest difference of a weight after that, beside how far weights moved.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import torch
 from peers import python_of
 from torch import Tensor
 
-from roborl.algos import ddpg, ppo, sac, td3
+from roborl.algos import crossq, ddpg, ppo, sac, td3
 from roborl.learner import Transitions
 from roborl.nn.actor import GaussianActor
 from roborl.nn.adam import AdamState
+from roborl.nn.batch_renorm import BatchStats
 from roborl.nn.gaussian import gaussian_log_prob
 from roborl.nn.mlp import Layers, mlp_and_features
 from roborl.nn.normalizer import init_normalizer
@@ -29,6 +30,8 @@ from roborl.nn.tree import Tree, flatten, tree_map
 
 HERE = Path(__file__).resolve().parent
 GROUP = "policy"
+OBS = 11
+"""Observations of Hopper."""
 
 Arrays = Mapping[str, Tensor]
 Fields = dict[str, Any]
@@ -98,6 +101,44 @@ def ddpg_others(arrays: Arrays) -> Fields:
     """DDPG's targets."""
     target = perceptron(arrays, "critic_target.qf0")
     return {"target_actor": perceptron(arrays, "actor_target.mu"), "target_critic": target}
+
+
+def normed(arrays: Arrays, heads: int = 1) -> Layers:
+    """A network of SBX's with norms, or two: two hidden layers, and heads that are one layer of ours."""
+    rows = arrays["Dense_0/bias"].dim() - 1  # of an ensemble, whose vectors lie in rows
+
+    def dense(i: int) -> tuple[Tensor, Tensor]:
+        bias = arrays[f"Dense_{i}/bias"]
+        return arrays[f"Dense_{i}/kernel"], bias[:, None] if rows else bias
+
+    last = [dense(2 + head) for head in range(heads)]
+    weights = [dense(0), dense(1), tuple(torch.cat(same, dim=-1) for same in zip(*last, strict=True))]
+    return [
+        {
+            "scale": arrays[f"BatchRenorm_{i}/scale"].unsqueeze(-2),
+            "shift": arrays[f"BatchRenorm_{i}/bias"].unsqueeze(-2),
+            "w": w,
+            "b": b,
+        }
+        for i, (w, b) in enumerate(weights)
+    ]
+
+
+def statistics(arrays: Arrays) -> BatchStats:
+    """The running statistics of such a network."""
+    mean, var = ([arrays[f"BatchRenorm_{i}/{name}"].unsqueeze(-2) for i in range(3)] for name in ("mean", "var"))
+    return BatchStats(mean, var, arrays["BatchRenorm_0/steps"].flatten()[0].double())
+
+
+def crossq_networks(arrays: Arrays) -> Fields:
+    """CrossQ's actor and critics."""
+    return {"actor": normed(part(arrays, "actor/"), heads=2), "critic": normed(part(arrays, "critic/"))}
+
+
+def crossq_others(arrays: Arrays) -> Fields:
+    """CrossQ's running statistics and temperature."""
+    stats = {name: statistics(part(arrays, f"{name}/")) for name in ("actor_stats", "critic_stats")}
+    return stats | {"log_alpha": arrays["log_ent_coef"]}
 
 
 def no_others(_: Arrays) -> Fields:
@@ -174,11 +215,24 @@ def learn_ddpg(fields: Fields, arrays: Arrays) -> ddpg.DDPGState:
     return state
 
 
+def learn_crossq(fields: Fields, arrays: Arrays) -> crossq.CrossQState:
+    """Learn from all batches."""
+    moments = (arrays[f"{kind}/log_ent_coef"] for kind in ("exp_avg", "exp_avg_sq"))
+    fields = fields | {"alpha_opt": AdamState(*moments, arrays["count/log_ent_coef"].double())}
+    fields.pop("normalizer")
+    state, config = crossq.CrossQState(**fields), crossq.CrossQConfig()
+    batches = transitions(arrays, config.policy_delay * config.batch_size)
+    for batch, noise in zip(batches, arrays["data/noise"].flatten(1, 2), strict=True):
+        state, _ = crossq.update(state, batch, noise, config, GROUP)
+    return state
+
+
 LEARNERS: dict[str, tuple[Callable[[Arrays], Fields], Callable[[Arrays], Fields], Callable[[Fields, Arrays], Any]]] = {
     "ppo": (ppo_networks, no_others, learn_ppo),
     "sac": (sac_networks, sac_others, learn_sac),
     "td3": (td3_networks, td3_others, learn_td3),
     "ddpg": (ddpg_networks, ddpg_others, learn_ddpg),
+    "crossq": (crossq_networks, crossq_others, learn_crossq),
 }
 """What has moments, what has none, and how it learns."""
 
@@ -201,10 +255,9 @@ def compare(learner: str) -> str:
     optimizers = {
         f"{name}_opt": AdamState(first[name], second[name], arrays[f"count/{name}"].double()) for name in first
     }
-    observed = next(iter(flatten(before["actor"]).values())).shape[0]
-    state = learn(before | optimizers | {"normalizer": {GROUP: init_normalizer(observed)}}, arrays)
+    state = learn(before | optimizers | {"normalizer": {GROUP: init_normalizer(OBS)}}, arrays)
     apart, moved = largest({name: getattr(state, name) for name in after}, after), largest(before, after)
-    return f"{learner}: {apart:.1e} from stable-baselines3's, where weights moved by up to {moved:.1e}"
+    return f"{learner}: {apart:.1e} from the peer's, where weights moved by up to {moved:.1e}"
 
 
 def main() -> None:

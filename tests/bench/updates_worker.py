@@ -1,11 +1,12 @@
-"""In the peers' environment: an update of stable-baselines3's, saved: `updates_worker.py LEARNER FILE`.
+"""In the peers' environment: updates of stable-baselines3's and SBX's, saved: `updates_worker.py LEARNER FILE`.
 
-Saved are the weights and Adam's moments before it, the data and the noise that it takes, and the weights after it.
+Saved are the weights and Adam's moments before them, the data and the noise that they take, and the weights after.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -19,6 +20,8 @@ Arrays = dict[str, np.ndarray]
 ENV = "Hopper-v5"
 NUM_ENVS, ROLLOUT, EPOCHS = 8, 2048, 10
 LEARNING_STARTS, STEPS, UPDATES, BATCH = 500, 1000, 100, 256
+ROUNDS = 3
+"""Of CrossQ's delay: rounding grows by ten in as many more (its float32 and float64 end as far apart as the two)."""
 
 
 def weights(module: torch.nn.Module, when: str) -> Arrays:
@@ -100,7 +103,66 @@ def off_policy(kind: type[SAC] | type[TD3]) -> Arrays:
     return arrays
 
 
+def named(prefix: str, tree: Any) -> Arrays:
+    """The leaves of a tree of JAX's arrays, by their paths."""
+    import jax
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        "/".join((prefix, *(str(getattr(key, "key", None)) for key in path))): np.asarray(leaf) for path, leaf in leaves
+    }
+
+
+def crossq() -> Arrays:
+    """Let SBX's CrossQ learn for some steps, then from known batches with known noise."""
+    import jax
+    import jax.numpy as jnp
+    from sbx import CrossQ
+    from sbx.common.distributions import TanhTransformedDistribution
+
+    widths = {"net_arch": {"pi": [64, 64], "qf": [64, 64]}}
+    model = CrossQ("MlpPolicy", gymnasium.make(ENV), seed=3, learning_starts=LEARNING_STARTS, policy_kwargs=widths)
+    model.learn(STEPS)
+    model.train(-model._n_updates % model.policy_delay or model.policy_delay, BATCH)  # so that the actor's come next
+
+    def everything(when: str) -> Arrays:
+        actor, critic = model.policy.actor_state, model.policy.qf_state
+        return (
+            named(f"{when}/actor", actor.params)
+            | named(f"{when}/actor_stats", actor.batch_stats)
+            | named(f"{when}/critic", critic.params["VmapCritic_0"])
+            | named(f"{when}/critic_stats", critic.batch_stats["VmapCritic_0"])
+            | named(f"{when}", model.ent_coef_state.params)
+        )
+
+    arrays = everything("before")
+    states = {"actor": model.policy.actor_state, "critic": model.policy.qf_state, "log_ent_coef": model.ent_coef_state}
+    for name, state in states.items():
+        adam = state.opt_state[0]
+        arrays[f"count/{name}"] = np.asarray(adam.count, np.float32)
+        for kind, tree in (("exp_avg", adam.mu), ("exp_avg_sq", adam.nu)):
+            prefix = kind if name == "log_ent_coef" else f"{kind}/{name}"
+            arrays |= named(prefix, tree.get("VmapCritic_0", tree))
+
+    updates = ROUNDS * model.policy_delay
+    data = model.replay_buffer.sample(updates * BATCH)
+    for name in ("observations", "actions", "next_observations", "dones", "rewards"):
+        arrays[f"data/{name}"] = getattr(data, name).float().numpy()
+    shape = (ROUNDS, model.policy_delay + 1, BATCH, data.actions.shape[1])
+    arrays["data/noise"] = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    noises = iter(arrays["data/noise"].reshape(-1, *shape[2:]))
+    model.replay_buffer.sample = lambda *_, **__: data
+    TanhTransformedDistribution.sample = lambda self, **_: self.bijector.forward(
+        self.distribution.loc + self.distribution.stddev() * jnp.asarray(next(noises))
+    )
+    with jax.disable_jit():  # each draw takes the next noise
+        model.train(updates, BATCH)
+    return arrays | everything("after")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     learner, file = sys.argv[1:]
-    np.savez(file, **(ppo() if learner == "ppo" else off_policy({"sac": SAC, "td3": TD3, "ddpg": DDPG}[learner])))
+    alone = {"ppo": ppo, "crossq": crossq}
+    off = {"sac": SAC, "td3": TD3, "ddpg": DDPG}
+    np.savez(file, **(alone[learner]() if learner in alone else off_policy(off[learner])))
