@@ -256,7 +256,8 @@ def compare(learner: str) -> str:
         f"{name}_opt": AdamState(first[name], second[name], arrays[f"count/{name}"].double()) for name in first
     }
     state = learn(before | optimizers | {"normalizer": {GROUP: init_normalizer(OBS)}}, arrays)
-    apart, moved = largest({name: getattr(state, name) for name in after}, after), largest(before, after)
+    apart = largest({name: getattr(state, name) for name in after}, after)
+    moved = largest(networks(part(arrays, "before/")), networks(part(arrays, "after/")))
     return f"{learner}: {apart:.1e} from the peer's, where weights moved by up to {moved:.1e}"
 
 
