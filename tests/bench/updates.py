@@ -189,8 +189,8 @@ def sample_as_peer(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor
 
 def learn_sac(fields: Fields, arrays: Arrays) -> sac.SACState:
     """Learn from all batches, with the peer's log-probabilities."""
-    moments = (arrays[f"{kind}/log_alpha"][0] for kind in ("exp_avg", "exp_avg_sq"))
-    state = sac.SACState(**fields, alpha_opt=AdamState(*moments, arrays["count/log_alpha"].double()))
+    first, second = (arrays[f"{kind}/log_alpha"][0] for kind in ("exp_avg", "exp_avg_sq"))
+    state = sac.SACState(**fields, alpha_opt=AdamState(first, second, arrays["count/log_alpha"].double()))
     config = sac.SACConfig(actor_lr=1e-3, critic_lr=1e-3, alpha_lr=1e-3)
     # the peer draws for the present observations first
     with patch.object(sac, "sample_tanh_gaussian", sample_as_peer):
@@ -217,8 +217,8 @@ def learn_ddpg(fields: Fields, arrays: Arrays) -> ddpg.DDPGState:
 
 def learn_crossq(fields: Fields, arrays: Arrays) -> crossq.CrossQState:
     """Learn from all batches."""
-    moments = (arrays[f"{kind}/log_ent_coef"] for kind in ("exp_avg", "exp_avg_sq"))
-    fields = fields | {"alpha_opt": AdamState(*moments, arrays["count/log_ent_coef"].double())}
+    first, second = (arrays[f"{kind}/log_ent_coef"] for kind in ("exp_avg", "exp_avg_sq"))
+    fields = fields | {"alpha_opt": AdamState(first, second, arrays["count/log_ent_coef"].double())}
     fields.pop("normalizer")
     state, config = crossq.CrossQState(**fields), crossq.CrossQConfig()
     batches = transitions(arrays, config.policy_delay * config.batch_size)
