@@ -70,9 +70,9 @@ _TRUST_REGION_PENDULUM = {"gamma": 0.95, "gae_lambda": 0.9, "rollout_size": 1024
 # 1907 (the same seed, other last digits); with 64 and normalised ones Hopper gave 2881 and Walker2d 1689 (seed 0).
 _PPO_GYMNASIUM = {"init_log_std": -0.5, "anneal": True, "normalize_advantage": False}
 
-# Five seeds give 4833 on Walker2d (least 4103), ten 4217 on Ant (least 3279). With the gradients clipped each on its own
-# two of five seeds of Walker2d stay near 2000, and Ant gave 3678 and 2938; but HalfCheetah and Hopper lose by clipping
-# them together: 4428 to 4845 in three seeds, 2658 and 1650 in two.
+# Five seeds give 4833 on Walker2d (least 4103), ten 4217 on Ant (least 3279). With the gradients clipped each on its
+# own two of five seeds of Walker2d stay near 2000, and Ant gave 3678 and 2938; but HalfCheetah and Hopper get less by
+# clipping together: 4428 to 4845 in three seeds, 2658 and 1650 in two.
 _PPO_GYMNASIUM_TOGETHER = _PPO_GYMNASIUM | {"clip_together": True}
 
 # As Tianshou's benchmark has it. After 1,000,000 steps of 16 environments, in two to three minutes on one core, TRPO
