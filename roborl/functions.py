@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ class TaskFunctions:
             group: RowFunction(lambda _, __, after, group=group: {group: observer.observe(after, group)}, layout)
             for group in observer.groups
         }
-        self._worth = RowFunction(lambda before, action, after: worth(task, before, action, after), layout)
+        self._worth = RowFunction(lambda before, action, after: _worth(task, before, action, after), layout)
 
     def derive(self, rows: Rows) -> None:
         """Write the task's derived fields."""
@@ -101,7 +102,7 @@ def _nothing(rows: Rows) -> np.ndarray:
     return np.empty((len(rows.memory), 0))
 
 
-def worth(task: Task, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
+def _worth(task: Task, before: Fields, action: Array, after: Fields) -> dict[str, Array]:
     """Return what a step is worth: "reward", its terms, "terminated" and "success" where a task has them, (n,) each.
 
     Raises:
@@ -115,8 +116,13 @@ def worth(task: Task, before: Fields, action: Array, after: Fields) -> dict[str,
                 f"{name!r} of {type(task).__name__} must have the shape {after.time.shape}, "
                 f"one number for each simulation, got {np.shape(value)}"
             )
+    values = {"reward": total(terms), **ends, **{_TERM + name: value for name, value in terms.items()}}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def total(terms: Mapping[str, Array]) -> Array:
+    """Return the reward (n,), the sum of its terms (n,), in their order."""
     reward, *others = terms.values()
     for value in others:
         reward = reward + value
-    values = {"reward": reward, **ends, **{_TERM + name: value for name, value in terms.items()}}
-    return {name: value for name, value in values.items() if value is not None}
+    return reward

@@ -18,7 +18,7 @@ from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.smooth import SmoothTask
 from roborl.dynamics.task import TaskDynamics
 from roborl.errors import ConfigError
-from roborl.functions import worth
+from roborl.functions import total
 from roborl.sim import Sim, SimState
 from roborl.task.contract import Task
 
@@ -166,13 +166,13 @@ class PhysicsDynamics(TaskDynamics):
             before = self._smooth.whole_fields(x)
             after = self._smooth.state_after(x, u, ctrl, changed, physics, seed)
             f = self._smooth.whole_fields(after)
-            values = worth(self.task, before, u, f)
+            reward = total(self.task.reward_terms(before, u, f))
+            terminated = self.task.terminated(f)
         except AttributeError as error:
             name, dynamics = type(self.task).__name__, type(self).__name__
             raise ConfigError(f"what {name} rewards cannot be had of {dynamics}'s predictions: {error}") from error
-        reward = values["reward"]
         diverged |= ~np.isfinite(reward)
-        terminated = values.get("terminated", np.zeros(len(u), bool))
+        terminated = np.zeros(len(u), bool) if terminated is None else terminated
         return Prediction(after, np.where(diverged, np.nan, reward), terminated, diverged)
 
 

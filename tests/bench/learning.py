@@ -99,16 +99,14 @@ ENV_OPTIONS = {"Ant": {"include_cfrc_ext_in_observation": False, "contact_cost_w
 PLAIN = {"num_envs": 8, "init_log_std": 0.0, "no_anneal": True, "normalize_advantage": True, "clip_together": True}
 """The peer's defaults for PPO, where a task's own settings are others."""
 
-PRESET_PEER = Peer(
-    "stable_baselines3",
-    "PPO",
-    {
+PRESET_PEER = replace(
+    PEERS["ppo"],
+    settings={
         "n_steps": 32,
         "learning_rate": 3e-4,
         "normalize_advantage": False,
         "policy_kwargs": {"log_std_init": -0.5},
     },
-    normalized=True,
     num_envs=64,
     annealed=True,
 )
@@ -137,8 +135,8 @@ def beside(
     """Return the cases of a peer's learner, and of ours with the same settings, on one of Gymnasium's environments."""
     name, theirs = f"{name}-{env.lower()}", replace(peer, env_options=ENV_OPTIONS.get(env, {}))
     first = Case(f"{name}-peer", f"{env}-v5", steps, seeds, "the peer", learner, peer=theirs)
-    ours = Case(name, f"roborl/{env}-v1", steps, seeds, wanted, learner, settings=settings or {})
-    return first, replace(ours, no_worse_than=first.name)
+    task, settings = f"roborl/{env}-v1", settings or {}
+    return first, Case(name, task, steps, seeds, wanted, learner, settings=settings, no_worse_than=first.name)
 
 
 CASES = (

@@ -30,8 +30,8 @@ from roborl.nn.tree import Tree, flatten, tree_map
 
 HERE = Path(__file__).resolve().parent
 GROUP = "policy"
-OBS = 11
-"""Observations of Hopper."""
+NORMALIZER = {GROUP: init_normalizer(11)}
+"""Of Hopper's observations, which are not normalised here."""
 
 Arrays = Mapping[str, Tensor]
 Fields = dict[str, Any]
@@ -159,7 +159,7 @@ def learn_ppo(fields: Fields, arrays: Arrays) -> ppo.PPOState:
         target=data["target"],
         live=torch.ones(len(features)),
     )
-    state = ppo.PPOState(**fields, step_scale=torch.ones(()), returns=init_normalizer(1))
+    state = ppo.PPOState(**fields, normalizer=NORMALIZER, step_scale=torch.ones(()), returns=init_normalizer(1))
     config = ppo.PPOConfig(clip_together=True)
     minibatches = data["order"].reshape(-1, config.batch_size)
     return ppo.fit(state, batch, minibatches, torch.ones((), dtype=torch.float64), config, GROUP)[0]
@@ -190,7 +190,8 @@ def sample_as_peer(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor
 def learn_sac(fields: Fields, arrays: Arrays) -> sac.SACState:
     """Learn from all batches, with the peer's log-probabilities."""
     first, second = (arrays[f"{kind}/log_alpha"][0] for kind in ("exp_avg", "exp_avg_sq"))
-    state = sac.SACState(**fields, alpha_opt=AdamState(first, second, arrays["count/log_alpha"].double()))
+    alpha_opt = AdamState(first, second, arrays["count/log_alpha"].double())
+    state = sac.SACState(**fields, alpha_opt=alpha_opt, normalizer=NORMALIZER)
     config = sac.SACConfig(actor_lr=1e-3, critic_lr=1e-3, alpha_lr=1e-3)
     # the peer draws for the present observations first
     with patch.object(sac, "sample_tanh_gaussian", sample_as_peer):
@@ -201,7 +202,7 @@ def learn_sac(fields: Fields, arrays: Arrays) -> sac.SACState:
 
 def learn_td3(fields: Fields, arrays: Arrays) -> td3.TD3State:
     """Learn from all batches, without noise on the targets' actions."""
-    state, config = td3.TD3State(**fields), td3.TD3Config(target_noise=0.0)
+    state, config = td3.TD3State(**fields, normalizer=NORMALIZER), td3.TD3Config(target_noise=0.0)
     for batch in transitions(arrays, config.policy_delay * config.batch_size):
         state, _ = td3.update(state, batch, torch.zeros_like(batch.action), config, GROUP)
     return state
@@ -209,7 +210,7 @@ def learn_td3(fields: Fields, arrays: Arrays) -> td3.TD3State:
 
 def learn_ddpg(fields: Fields, arrays: Arrays) -> ddpg.DDPGState:
     """Learn from all batches."""
-    state, config = ddpg.DDPGState(**fields), ddpg.DDPGConfig()
+    state, config = ddpg.DDPGState(**fields, normalizer=NORMALIZER), ddpg.DDPGConfig()
     for batch in transitions(arrays, config.batch_size):
         state, _ = ddpg.update(state, batch, config, GROUP)
     return state
@@ -218,9 +219,8 @@ def learn_ddpg(fields: Fields, arrays: Arrays) -> ddpg.DDPGState:
 def learn_crossq(fields: Fields, arrays: Arrays) -> crossq.CrossQState:
     """Learn from all batches."""
     first, second = (arrays[f"{kind}/log_ent_coef"] for kind in ("exp_avg", "exp_avg_sq"))
-    fields = fields | {"alpha_opt": AdamState(first, second, arrays["count/log_ent_coef"].double())}
-    fields.pop("normalizer")
-    state, config = crossq.CrossQState(**fields), crossq.CrossQConfig()
+    alpha_opt = AdamState(first, second, arrays["count/log_ent_coef"].double())
+    state, config = crossq.CrossQState(**fields, alpha_opt=alpha_opt), crossq.CrossQConfig()
     batches = transitions(arrays, config.policy_delay * config.batch_size)
     for batch, noise in zip(batches, arrays["data/noise"].flatten(1, 2), strict=True):
         state, _ = crossq.update(state, batch, noise, config, GROUP)
@@ -255,9 +255,9 @@ def compare(learner: str) -> str:
     optimizers = {
         f"{name}_opt": AdamState(first[name], second[name], arrays[f"count/{name}"].double()) for name in first
     }
-    state = learn(before | optimizers | {"normalizer": {GROUP: init_normalizer(OBS)}}, arrays)
+    state = learn(before | optimizers, arrays)
     apart = largest({name: getattr(state, name) for name in after}, after)
-    moved = largest(networks(part(arrays, "before/")), networks(part(arrays, "after/")))
+    moved = largest(*({name: of[name] for name in first} for of in (before, after)))
     return f"{learner}: {apart:.1e} from the peer's, where weights moved by up to {moved:.1e}"
 
 

@@ -108,9 +108,7 @@ def named(prefix: str, tree: Any) -> Arrays:
     import jax
 
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        "/".join((prefix, *(str(getattr(key, "key", None)) for key in path))): np.asarray(leaf) for path, leaf in leaves
-    }
+    return {"/".join((prefix, *(key.key for key in path))): np.asarray(leaf) for path, leaf in leaves}
 
 
 def crossq() -> Arrays:
@@ -132,7 +130,7 @@ def crossq() -> Arrays:
             | named(f"{when}/actor_stats", actor.batch_stats)
             | named(f"{when}/critic", critic.params["VmapCritic_0"])
             | named(f"{when}/critic_stats", critic.batch_stats["VmapCritic_0"])
-            | named(f"{when}", model.ent_coef_state.params)
+            | named(when, model.ent_coef_state.params)
         )
 
     arrays = everything("before")
