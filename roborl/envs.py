@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from roborl.camera import Camera
 from roborl.errors import RunError, UsageError, check_in
 from roborl.sim import Sim, SimState
 from roborl.task.contract import Task
-
-RENDER_SIZE = (480, 360)
-"""Width and height of pictures, in pixels."""
 
 
 def make_env(task: str | Task, render_mode: str | None = None, **options: Any) -> TaskEnv:
@@ -276,54 +273,6 @@ class TaskEnv(gymnasium.Env):
     def close(self) -> None:
         """Free the renderer."""
         self._vector.close()
-
-
-class Camera:
-    """Renders simulations of a Sim without a screen, through the task's camera."""
-
-    def __init__(self, sim: Sim) -> None:
-        self._sim = sim
-        width, height = RENDER_SIZE
-        model = sim.batch.get_model(0)
-        model.vis.global_.offwidth = max(width, model.vis.global_.offwidth)
-        model.vis.global_.offheight = max(height, model.vis.global_.offheight)
-        # MuJoCo's 4096 take half of a picture's time where no GPU renders, and look no better at this size
-        model.vis.quality.shadowsize = min(1024, model.vis.quality.shadowsize)
-        try:
-            self._renderer = mujoco.Renderer(model, height, width)
-        except Exception as error:  # the GL backends raise errors of many types
-            raise RunError(
-                f"MuJoCo cannot render here ({type(error).__name__}: {error}); on a machine without a screen set "
-                "MUJOCO_GL=egl (Debian: libegl1 libegl-mesa0 libgl1-mesa-dri) or MUJOCO_GL=osmesa (libosmesa6) "
-                "before starting, and import roborl before mujoco; `roborl doctor` says what is there"
-            ) from error
-        self._model = model
-        self._data = mujoco.MjData(model)
-        self._view = self._make_view(sim.task)
-
-    def _make_view(self, task: Task) -> mujoco.MjvCamera | str:
-        if isinstance(task.camera, str):
-            return task.camera
-        view = mujoco.MjvCamera()
-        mujoco.mjv_defaultFreeCamera(self._model, view)
-        view.type = mujoco.mjtCamera.mjCAMERA_TRACKING
-        view.trackbodyid = 1
-        for name, value in task.camera.items():
-            setattr(view, name, value)
-        if view.trackbodyid < 0:  # as Gymnasium says that the camera stays where it is
-            view.type = mujoco.mjtCamera.mjCAMERA_FREE
-        return view
-
-    def picture(self, index: int) -> np.ndarray:
-        """Return a picture of a simulation, uint8 (height, width, 3)."""
-        self._sim.batch.get_data(index, self._data)
-        mujoco.mj_forward(self._model, self._data)
-        self._renderer.update_scene(self._data, self._view)
-        return self._renderer.render()
-
-    def close(self) -> None:
-        """Free the renderer."""
-        self._renderer.close()
 
 
 def _metadata(task: Task) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import roborl  # noqa: F401  before any test imports mujoco, which chooses how it renders when it is first imported
+from roborl.run.doctor import examine
 
 
 @dataclass(frozen=True)
@@ -105,3 +106,11 @@ def trained(command: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path
     finished = command("train", "sac", "PendulumSwingup", *arguments.split(), "--out", run_dir)
     assert finished.code == 0, finished.err
     return run_dir
+
+
+@pytest.fixture(scope="session")
+def can_render() -> None:
+    """Skip where nothing renders."""
+    finding = next(finding for finding in examine() if finding["what"] == "rendering")
+    if not finding["works"]:
+        pytest.skip(f"{finding['found']}; {finding['remedy']}")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any
 
@@ -12,17 +11,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import roborl  # noqa: F401  registers the tasks
 from roborl import tasks
-from roborl.envs import RENDER_SIZE, TaskEnv, TaskVectorEnv
+from roborl.envs import TaskEnv, TaskVectorEnv
 from roborl.errors import ConfigError, NonFinite, RunError, UnknownName, UsageError
 from roborl.task import Task
 
 every_task = pytest.mark.parametrize("task_id", tasks.TASKS)
 every_mode = pytest.mark.parametrize("mode", list(AutoresetMode))
-
-can_render = pytest.mark.skipif(
-    not any(os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")),
-    reason="there is neither a screen nor a library that renders without one (libegl1 or libosmesa6)",
-)
 
 
 def shortened(task_id: str, steps: int = 25) -> Task:
@@ -238,7 +232,7 @@ def test_gymnasium_lets_a_single_environment_be_stepped_past_its_end():
     assert [env.step(np.zeros(1))[3] for _ in range(3)] == [False, True, True]
 
 
-@can_render
+@pytest.mark.usefixtures("can_render")
 @every_task
 def test_gymnasiums_checker_only_gives_its_advice_on_bounds(task_id):
     with warnings.catch_warnings(record=True) as caught:
@@ -251,34 +245,16 @@ def test_gymnasiums_checker_only_gives_its_advice_on_bounds(task_id):
         assert "observation space m" in text and "infinity" in text or "symmetric and normalized" in text, text
 
 
-@can_render
-@every_task
-def test_pictures_show_something_that_moves(task_id):
-    env = gymnasium.make_vec(task_id, num_envs=2, render_mode="rgb_array")
+@pytest.mark.usefixtures("can_render")
+def test_environments_give_a_picture_of_each_simulation_and_none_without_a_mode():
+    env = gymnasium.make_vec("roborl/PendulumSwingup-v1", num_envs=2, render_mode="rgb_array")
     env.reset(seed=0)
-    first: Any = env.render()
-    assert len(first) == 2
-    width, height = RENDER_SIZE
-    for picture in first:
-        assert picture.shape == (height, width, 3) and picture.dtype == np.uint8
-        assert picture.std() > 5.0
-    for _ in range(10):
-        env.step(np.ones(env.action_space.shape or (), np.float32))
-    second: Any = env.render()
-    assert not np.array_equal(first[0], second[0])
+    pictures: Any = env.render()
+    assert len(pictures) == 2 and not np.array_equal(*pictures)
     env.close()
-
-
-@can_render
-def test_a_picture_does_not_disturb_the_simulation():
-    env, plain = (TaskEnv(tasks.load("HalfCheetah"), mode) for mode in ("rgb_array", None))
-    env.reset(seed=0)
+    plain = TaskEnv(tasks.load("PendulumSwingup"))
     plain.reset(seed=0)
     assert plain.render() is None
-    for action in random_actions(plain, 3, 1):
-        assert env.render() is not None
-        assert np.array_equal(env.step(action[0])[0], plain.step(action[0])[0])
-    env.close()
 
 
 @every_task

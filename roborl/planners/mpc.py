@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from roborl.camera import Camera
 from roborl.dynamics import make_dynamics
-from roborl.envs import Camera
 from roborl.errors import ConfigError, UnknownName, check_count
 from roborl.planners import planner_class
 from roborl.planners.contract import Plan, Planner

@@ -58,7 +58,7 @@ def _compiler() -> dict[str, Any]:
 
 def _rendering() -> dict[str, Any]:
     from roborl import tasks
-    from roborl.envs import Camera
+    from roborl.camera import Camera
     from roborl.sim import Sim
 
     backend = os.environ.get("MUJOCO_GL", "glfw")

@@ -26,10 +26,10 @@ import mujoco
 import numpy as np
 
 from roborl import __version__, models, tasks
+from roborl.camera import Camera
 from roborl.dynamics.contract import SmoothDynamics
 from roborl.dynamics.manifold import StateSpace
 from roborl.dynamics.mujoco import MujocoDynamics
-from roborl.envs import Camera
 from roborl.errors import CorruptFile, UsageError, check_count
 from roborl.planners.contract import Plan, Planner, horizon_steps
 from roborl.planners.mpc import Episode

@@ -203,6 +203,15 @@ CASES = (
         for env in envs
         for case in beside(learner, env, 100_000, 3, learner, PEERS[learner])
     ),
+    Case(
+        "crossq-wide-halfcheetah",
+        "roborl/HalfCheetah-v1",
+        100_000,
+        1,
+        "the published critics",
+        "crossq",
+        settings={"critic_hidden": "2048,2048", "precision": "bfloat16"},
+    ),
     *(
         case
         for env in ("HalfCheetah", "Hopper", "Walker2d", "Ant")

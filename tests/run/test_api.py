@@ -57,18 +57,11 @@ def test_evaluations_with_the_same_seed_are_equal_and_with_another_not(trained: 
     assert roborl.evaluate(trained, episodes=4, checkpoint=300).returns != first.returns
 
 
-def can_render() -> bool:
-    from roborl.run.doctor import examine
-
-    return next(f["works"] for f in examine() if f["what"] == "rendering")
-
-
+@pytest.mark.usefixtures("can_render")
 @pytest.mark.parametrize(("task", "fps"), [("FILE:Brief", 20.0), ("InvertedPendulum-v5", 25.0)])
 def test_a_video_shows_the_first_episode_of_our_tasks_and_of_gymnasiums(
     task: str, fps: float, read_film: Any, tmp_path: Path
 ) -> None:
-    if not can_render():
-        pytest.skip("nothing here renders without a screen; `roborl doctor` says what to install")
     brief = "class Brief(Base):\n    episode_length_s = 0.5\n"
     (tmp_path / "my.py").write_text("from roborl.tasks.pendulum import PendulumSwingup as Base\n" + brief)
     settings = {"hidden": (8,), "batch_size": 8, "learning_starts": 50}

@@ -33,7 +33,7 @@ def test_what_is_missing_comes_with_what_to_install(monkeypatch: pytest.MonkeyPa
     def cannot_render(*_: Any) -> Any:
         raise RunError("MuJoCo cannot render here (no EGL); on a machine without a screen set MUJOCO_GL=egl")
 
-    monkeypatch.setattr("roborl.envs.Camera", cannot_render)
+    monkeypatch.setattr("roborl.camera.Camera", cannot_render)
     findings = {f["what"]: f for f in doctor.examine()}
     assert findings["onnx"] == {
         "what": "onnx",

@@ -180,6 +180,7 @@ def test_a_model_that_has_changed_is_refused(balanced: Path, tmp_path: Path) -> 
         api.replay(path)
 
 
+@pytest.mark.usefixtures("can_render")
 def test_the_command_replays_and_films(command: Any, tmp_path: Path, read_film: Any) -> None:
     path, film = tmp_path / "swing.npz", tmp_path / "film.mp4"
     settings = ["--set", "horizon_s=0.5", "--replan-steps", 10, "--quiet"]
