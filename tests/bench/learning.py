@@ -319,12 +319,10 @@ def table() -> str:
             continue
         low, high = bootstrap_interval(values)
         verdict = ""
-        if case.no_worse_than is not None and len(peer := means(by_name[case.no_worse_than])):
-            scale = 100.0 / abs(float(interquartile_mean(peer)))
-            worst, best = (scale * end for end in difference_interval(values, peer))
-            bound = scale * difference_interval(values, peer, level=0.8)[0]  # a tenth lies below it
-            says = "no worse" if bound > -10.0 else "not shown to be no worse"
-            verdict = f"{worst:+.0f}% to {best:+.0f}% (90%), at least {bound:+.1f}% (90%): {says}"
+        if case.no_worse_than is not None:
+            peer_case = by_name[case.no_worse_than]
+            complete = len(peer := means(peer_case)) == peer_case.seeds and len(values) == case.seeds
+            verdict = compared(values, peer) if complete else "undecided: seeds are missing"
         shown = ", ".join(f"{v:.0f}" for v in values)
         lines.append(
             f"| {case.name} | {case.steps:,} | {case.wanted} | {len(values)} | {shown} "
@@ -338,6 +336,15 @@ def table() -> str:
             f"\nbfloat16 less float32 over these {len(pairs)} tasks: {100 * worst:+.1f}% to {100 * best:+.1f}% (90%)"
         )
     return "\n".join(lines)
+
+
+def compared(values: np.ndarray, peer: np.ndarray) -> str:
+    """Say whether runs are no worse than a peer's, (seeds,) each."""
+    scale = 100.0 / abs(float(interquartile_mean(peer)))
+    worst, best = (scale * end for end in difference_interval(values, peer))
+    bound = scale * difference_interval(values, peer, level=0.8)[0]  # a tenth lies below it
+    says = "no worse" if bound > -10.0 else "not shown to be no worse"
+    return f"{worst:+.0f}% to {best:+.0f}% (90%), at least {bound:+.1f}% (90%): {says}"
 
 
 def main() -> None:
