@@ -26,7 +26,7 @@ class Camera:
         model.vis.quality.shadowsize = min(1024, model.vis.quality.shadowsize)
         self._model = model
         self._data = mujoco.MjData(model)
-        self._view = view = self._make_view(sim.task)
+        view = self._view = self._make_view(sim.task)
         if not isinstance(view, str) and view.type == mujoco.mjtCamera.mjCAMERA_TRACKING:
             _make_floors_endless(model)
         try:
@@ -70,9 +70,10 @@ def _make_floors_endless(model: mujoco.MjModel) -> None:
     A plane of width 0 is drawn so, and its pattern repeats by the metre instead of by the half-width. Contacts know of
     no width.
     """
+    repeats = model.mat_texrepeat.copy()  # floors may share a material
     for floor in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
         half_width, material = model.geom_size[floor, :2], model.geom_matid[floor]
         if (half_width > 0.0).all():
             if material >= 0 and not model.mat_texuniform[material]:
-                model.mat_texrepeat[material] /= half_width
+                model.mat_texrepeat[material] = repeats[material] / half_width
             half_width[:] = 0.0

@@ -87,7 +87,7 @@ _TRUST_REGION_GYMNASIUM = {"init_log_std": -0.5, "rollout_size": 1024}
 # soon, and it learns to stand or less, 1042 and 211; the entropy's bonus gives 2531 and 1152 (seeds 10 and 11), and
 # 993, 985 and 2500 (seeds 0 to 2).
 _A2C_ANT = {"init_log_std": -0.5, "rollout_size": 80, "anneal": True}
-_A2C_GYMNASIUM = {"init_log_std": -0.5, "rollout_size": 320, "anneal": True, "actor_lr": 2e-3, "critic_lr": 2e-3}
+_A2C_GYMNASIUM = _A2C_ANT | {"rollout_size": 320, "actor_lr": 2e-3, "critic_lr": 2e-3}
 _A2C_HOPPER = _A2C_GYMNASIUM | {"entropy_coefficient": 0.01}
 
 # As there. After 1,000,000 steps of 10 environments 1345 on HalfCheetah, 686 on Hopper, 460 on Walker2d and 823 on Ant

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 import roborl  # noqa: F401  before any test imports mujoco, which chooses how it renders when it is first imported
-from roborl.run.doctor import examine
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,6 @@ def trained(command: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def can_render() -> None:
-    """Skip where nothing renders."""
-    finding = next(finding for finding in examine() if finding["what"] == "rendering")
-    if not finding["works"]:
-        pytest.skip(f"{finding['found']}; {finding['remedy']}")
+    """Skip where roborl found nothing to render with; where it did, pictures must come."""
+    if not any(os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")):
+        pytest.skip("there is neither a screen nor a library that renders without one (libegl1 or libosmesa6)")
