@@ -4,7 +4,8 @@ torch takes float32 products to MKL, which on AMD's processors runs AVX2 kernels
 EPYC (Turin) a product of two 256 x 256 matrices reaches 106 GFLOP/s on one core and 194 on two. oneDNN, which torch
 brings along and uses for bfloat16, reaches 225 and 390. torch has no setting for it, and its compiler gives oneDNN
 only products with constant weights. So the products are exchanged in the compiled graph, and what a function says
-stays as it is.
+stays as it is. Where AVX2 is all there is (EPYC Milan), MKL is not slow: there an update of SAC takes 12.2 ms with its
+products and 14.5 with oneDNN's, one of CrossQ 17.2 and 20.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from torch.fx.node import map_arg
 LARGE = 2**23
 """Multiplications from which a product goes to oneDNN: a call of it costs some 10 us more than one of MKL, which 256
 rows through 128 x 128 weights do not earn back on two threads."""
+
+CPUINFO = Path("/proc/cpuinfo")
 
 _LIBRARY = torch.library.Library("roborl", "DEF")
 _LIBRARY.define("product(Tensor a, Tensor b) -> Tensor")
@@ -47,8 +50,10 @@ def mkl_is_slow() -> bool:
     replaceable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     if not (torch.backends.mkl.is_available() and replaceable):
         return False
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
     try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+        return "AuthenticAMD" in CPUINFO.read_text()
     except OSError:  # not Linux
         return False
 

@@ -108,9 +108,10 @@ def tables() -> str:
         (
             targets(),
             comparisons(BESIDE_PEERS, "the peer"),
+            "Tasks together: " + ", ".join(f"{name} {pooled(cases)}" for name, cases in complete_groups().items()),
             beside_published(),
             comparisons(BESIDE_FLOAT32, "float32"),
-            pooled(BESIDE_FLOAT32),
+            f"Tasks together: {pooled(BESIDE_FLOAT32)}",
         )
     )
 
@@ -133,8 +134,7 @@ def comparisons(cases: Iterable[Case], other: str) -> str:
         assert case.no_worse_than is not None
         ours, theirs = means(case), means(case.no_worse_than)
         if len(ours) and len(theirs):
-            complete = len(ours) == case.seeds and len(theirs) == case.no_worse_than.seeds
-            verdict = compared(ours, theirs) if complete else "undecided: seeds are missing"
+            verdict = compared(ours, theirs) if complete(case) else "undecided: seeds are missing"
             name = f"{case.name} ({case.wanted})" if case.wanted else case.name
             values = f"{listed(ours)} | {listed(theirs)} | {middle(ours)} | {middle(theirs)}"
             rows.append(f"| {name} | {case.steps:,} | {values} | {verdict} |")
@@ -165,11 +165,24 @@ def beside_published() -> str:
     return "\n".join((head, *rows))
 
 
+def complete(case: Case) -> bool:
+    """Whether all seeds of both sides are there."""
+    return all(side is not None and len(means(side)) == side.seeds for side in (case, case.no_worse_than))
+
+
+def complete_groups() -> dict[str, list[Case]]:
+    """The complete cases beside peers that differ in the task alone, where there are several."""
+    groups: dict[str, list[Case]] = {}
+    for case in filter(complete, BESIDE_PEERS):
+        groups.setdefault(case.name.rpartition("-")[0], []).append(case)
+    return {name: cases for name, cases in groups.items() if len(cases) > 1}
+
+
 def pooled(cases: Iterable[Case]) -> str:
-    """What is between two sides over all tasks together."""
-    pairs = [(means(case), means(case.no_worse_than)) for case in cases if case.no_worse_than and len(means(case))]
+    """What is between two sides over tasks together: the stratified bootstrap's 90% interval."""
+    pairs = [(means(case), means(case.no_worse_than)) for case in cases if case.no_worse_than and complete(case)]
     worst, best = (100 * end for end in pooled_difference_interval(pairs))
-    return f"All {len(pairs)} together: {worst:+.1f}% to {best:+.1f}% (stratified bootstrap, 90%)."
+    return f"{worst:+.1f}% to {best:+.1f}% ({len(pairs)} tasks)"
 
 
 def listed(values: np.ndarray) -> str:

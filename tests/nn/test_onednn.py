@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,6 +65,27 @@ def test_other_products_stay_with_torch(shape: tuple[int, int, int], dtype: torc
     rows, inner, columns = shape
     module = exchanged(traced(torch.bmm, drawn(1, rows, inner, dtype=dtype), drawn(1, inner, columns, dtype=dtype)))
     assert calls(module) == {"aten.bmm.default": 1}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "slow"),
+    [("AuthenticAMD", "AVX512", True), ("AuthenticAMD", "AVX2", False), ("GenuineIntel", "AVX512", False)],
+)
+def test_mkl_is_slow_where_it_leaves_amds_avx512_unused(
+    vendor: str, capability: str, slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"vendor_id\t: {vendor}\n")
+    monkeypatch.setattr(onednn, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert onednn.mkl_is_slow.__wrapped__() is slow
+
+
+def test_without_a_list_of_processors_mkl_is_taken_to_be_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onednn, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert onednn.mkl_is_slow.__wrapped__() is False
 
 
 def test_compiled_functions_go_through_the_pass_where_mkl_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
