@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 WALKERS = ("HalfCheetah", "Hopper", "Walker2d", "Ant")
+MOST_SEEDS = 10
+"""Of a comparison that its first seeds leave open."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Case:
     task: str
     steps: int
     seeds: int
+    """The first ones, from 0 on; see `MOST_SEEDS`."""
     learner: str = "sac"
     episodes: int = 20
     """Over which the final policy is judged."""
@@ -159,11 +162,8 @@ def beside(
 
 BESIDE_PEERS = (
     *(
-        beside("ppo-preset", env, 1_000_000, seeds, "ppo", PRESET_PEER, wanted=wanted)
-        for env, seeds, wanted in (
-            *(("HalfCheetah", 5, "at least 5000"), ("Hopper", 5, "at least 2400")),
-            *(("Walker2d", 5, "at least 3400"), ("Ant", 10, "")),
-        )
+        beside("ppo-preset", env, 1_000_000, 5, "ppo", PRESET_PEER, wanted=wanted)
+        for env, wanted in zip(WALKERS, ("at least 5000", "at least 2400", "at least 3400", ""), strict=True)
     ),
     *(beside("ppo", env, 1_000_000, 5, "ppo", PEERS["ppo"], PLAIN) for env in WALKERS),
     beside("sac", "HalfCheetah", 100_000, 10, "sac", PEERS["sac"]),
