@@ -214,6 +214,8 @@ def complete_groups() -> dict[str, list[Case]]:
 def pooled(cases: Iterable[Case]) -> str:
     """What is between two sides over tasks together: the stratified bootstrap's 90% interval."""
     pairs = [(means(case), means(other)) for other, case in map(sides, filter(complete, cases))]
+    if not pairs:
+        return "seeds are missing"
     worst, best = (100 * end for end in pooled_difference_interval(pairs))
     return f"{worst:+.1f}% to {best:+.1f}% ({len(pairs)} tasks)"
 
