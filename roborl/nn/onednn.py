@@ -48,9 +48,8 @@ torch.library.register_fake("roborl::product", _product_shape, lib=_LIBRARY)
 def mkl_is_slow() -> bool:
     """Whether this is a processor on which MKL takes slow kernels, and oneDNN is there to replace them."""
     replaceable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    if not (torch.backends.mkl.is_available() and replaceable):
-        return False
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    if not (torch.backends.mkl.is_available() and replaceable and wide):
         return False
     try:
         return "AuthenticAMD" in CPUINFO.read_text()

@@ -53,6 +53,12 @@ class Case:
     published: int | None = None
     """The mean return that somebody else's of the name has reached."""
 
+    @property
+    def sides(self) -> tuple[Case, Case]:
+        """Whom it is compared with, and itself."""
+        assert self.no_worse_than is not None
+        return self.no_worse_than, self
+
 
 WIDE = {"batch_size": 256, "learning_starts": 1000, "policy_kwargs": {"net_arch": [256, 256]}}
 """Our off-policy defaults, as the peers call them."""
@@ -202,7 +208,7 @@ BESIDE_PUBLISHED = tuple(
 
 CASES = (
     *TARGETS,
-    *(side for case in BESIDE_PEERS for side in (case.no_worse_than, case) if side is not None),
+    *(side for case in BESIDE_PEERS for side in case.sides),
     *BESIDE_FLOAT32,
     *BESIDE_PUBLISHED,
 )

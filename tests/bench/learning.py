@@ -145,7 +145,7 @@ def comparisons(cases: Iterable[Case], other: str) -> str:
     """Pairs of cases, with what is said of the difference."""
     rows = []
     for case in cases:
-        theirs, ours = (means(side) for side in sides(case))
+        theirs, ours = (means(side) for side in case.sides)
         if len(ours) and len(theirs):
             name = f"{case.name} ({case.wanted})" if case.wanted else case.name
             values = f"{listed(ours)} | {listed(theirs)} | {middle(ours)} | {middle(theirs)}"
@@ -159,33 +159,25 @@ def verdict(case: Case) -> str:
     if not complete(case):
         return "seeds are missing"
     bound = lower_bound(case)
-    says = "no worse" if bound > MARGIN else "undecided" if more_seeds(case) else "not shown to be no worse"
+    says = "no worse" if bound > MARGIN else "undecided" if unfinished(case) else "not shown to be no worse"
     return f"at least {bound:+.1f}%: {says}"
 
 
 def lower_bound(case: Case) -> float:
     """What a case is better by than the other at the least, with a probability of 90% [% of the other's IQM]."""
-    theirs, ours = (means(side) for side in sides(case))
+    theirs, ours = (means(side) for side in case.sides)
     difference, _ = difference_interval(ours, theirs, level=0.8)  # a tenth lies below it
     return 100.0 * difference / abs(float(interquartile_mean(theirs)))
 
 
 def complete(case: Case) -> bool:
     """Whether the first seeds of both sides are there."""
-    return all(len(means(side)) >= side.seeds for side in sides(case))
+    return all(len(means(side)) >= side.seeds for side in case.sides)
 
 
-def more_seeds(case: Case) -> list[tuple[Case, int]]:
-    """The runs by which a comparison that the first seeds leave open goes on."""
-    if not complete(case) or lower_bound(case) > MARGIN:
-        return []
-    return [(side, seed) for seed in range(MOST_SEEDS) for side in sides(case) if not result_file(side, seed).exists()]
-
-
-def sides(case: Case) -> tuple[Case, Case]:
-    """Whom a case is compared with, and the case."""
-    assert case.no_worse_than is not None
-    return case.no_worse_than, case
+def unfinished(case: Case) -> list[tuple[Case, int]]:
+    """The runs of both sides that are not there yet, of all that a comparison may take."""
+    return [(side, seed) for seed in range(MOST_SEEDS) for side in case.sides if not result_file(side, seed).exists()]
 
 
 def beside_published() -> str:
@@ -213,7 +205,7 @@ def complete_groups() -> dict[str, list[Case]]:
 
 def pooled(cases: Iterable[Case]) -> str:
     """What is between two sides over tasks together: the stratified bootstrap's 90% interval."""
-    pairs = [(means(case), means(other)) for other, case in map(sides, filter(complete, cases))]
+    pairs = [(means(case), means(other)) for other, case in (case.sides for case in cases if complete(case))]
     if not pairs:
         return "seeds are missing"
     worst, best = (100 * end for end in pooled_difference_interval(pairs))
@@ -245,7 +237,9 @@ def main() -> None:
     if not options.table:
         chosen = [case for case in CASES if case.name in only]
         in_twos((case, seed) for case in chosen for seed in range(case.seeds))
-        in_twos(more for case in chosen if case.no_worse_than for more in more_seeds(case))
+        left_open = [c for c in chosen if c.no_worse_than and complete(c) and lower_bound(c) <= MARGIN]
+        more = {result_file(*run): run for case in left_open for run in unfinished(case)}  # two may share a side
+        in_twos(more.values())
     print(tables())
 
 
